@@ -1,0 +1,117 @@
+"""The Python surface: `descent.train`, `descent.load`, `descent.Run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descent.errors import UserError
+from descent.recipes import resolve
+from descent.runs.folder import is_run, open_run
+from descent.runs.overrides import override
+from descent.runs.recipe import Recipe, read_recipe
+from descent.runs.run import Run
+
+if TYPE_CHECKING:
+    from descent.runs.load import Loaded
+
+__all__ = ["Recipe", "Run", "fork", "load", "train"]
+
+Overrides = Mapping[str, Any] | Sequence[str] | None
+
+
+def train(
+    recipe: str | Path | Recipe,
+    overrides: Overrides = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Trains a recipe and returns its run.
+
+    Args:
+        recipe: a name (`descent list recipes`), a TOML file, or a `Recipe`; with `resume` and no `out`
+            the folder of the run to go on with.
+        overrides: options that differ, by dotted name: `{"data.path": "book.txt", "model.depth": 6}`,
+            or as `["model.depth=6"]`.
+        out: the run's folder; `runs/<recipe>/<time>` in the current folder when left out.
+        resume: goes on with the run that is there. Beside `out` it starts the run when there is none
+            yet, so that one and the same call starts and restarts a job.
+        overwrite: removes the run that `out` holds first.
+        quiet: shows no progress.
+
+    Raises:
+        UserError: the recipe, an option or the data is wrong, or `out` holds a run already.
+        CorruptArtifact: no checkpoint of the run to resume is whole.
+        LockedRun: another process trains in that folder.
+    """
+    from descent.runs.train import resume as resume_run
+    from descent.runs.train import train as train_recipe
+
+    if resume and overwrite:
+        raise UserError("resume goes on with a run and overwrite removes it: choose one of them")
+    changes: Mapping[str, Any] | Sequence[str] = overrides or ()
+    if resume and (out is None or is_run(Path(out))):
+        folder = _run_folder(recipe) if out is None else Path(out)
+        if out is not None:
+            _same_recipe(recipe, folder)
+        return resume_run(folder, changes, quiet=quiet)
+    wanted = override(recipe, changes) if isinstance(recipe, Recipe) else resolve(recipe, changes)
+    return train_recipe(wanted, out=out, overwrite=overwrite, quiet=quiet)
+
+
+def fork(
+    run: str | Path | Run,
+    overrides: Overrides = None,
+    *,
+    out: str | Path | None = None,
+    step: int | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Starts a new run from a run's weights, with some options changed.
+
+    Args:
+        run: the run to start from.
+        overrides: options that differ, as in `train`.
+        out: the new run's folder.
+        step: the checkpoint to start from; the latest when left out.
+        quiet: shows no progress.
+    """
+    from descent.runs.train import fork as fork_run
+
+    folder = run.folder if isinstance(run, Run) else open_run(run)
+    return fork_run(folder, overrides or (), out=out, step=step, quiet=quiet)
+
+
+def load(where: str | Path | Run, **options: Any) -> Loaded:
+    """A trained model, ready for use.
+
+    Args:
+        where: a run or its folder, a folder in the Hugging Face layout, or a name on the hub such as
+            "openai-community/gpt2". A path that exists never opens the network.
+        options: passed on to `descent.runs.load.load`.
+    """
+    from descent.runs.load import load as load_model
+
+    return load_model(where.folder if isinstance(where, Run) else where, **options)
+
+
+def _run_folder(recipe: str | Path | Recipe) -> Path:
+    if isinstance(recipe, Recipe):
+        raise UserError("resume needs the folder of a run: give it as `out`, or in place of the recipe")
+    return open_run(recipe)
+
+
+def _same_recipe(recipe: str | Path | Recipe, folder: Path) -> None:
+    """The recipe named beside `out` must be the one the run there came from."""
+    wanted = recipe if isinstance(recipe, Recipe) else resolve(recipe)
+    held = read_recipe(folder / "recipe.toml")
+    if wanted.name != held.name:
+        raise UserError(
+            f"{folder} holds a run of the recipe {held.name!r}",
+            got=wanted.name,
+            hint=f"`descent train --resume {folder}` goes on with that run",
+        )

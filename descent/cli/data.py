@@ -1,0 +1,101 @@
+"""`descent data list|show|fetch|path`: the data sets known by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
+from descent.errors import UserError
+from descent.runs.progress import format_bytes
+
+app = typer.Typer(no_args_is_help=True, help="List, show and fetch data sets.")
+
+
+def _names(incomplete: str) -> list[str]:
+    from descent.data.registry import ENTRIES
+
+    return [name for name in ENTRIES if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.", autocompletion=_names)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def add_to(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="data", rich_help_panel="Look")
+
+
+@app.command("list")
+def list_data(as_json: Json = False) -> None:
+    """List the data sets by name."""
+    print_data(as_json)
+
+
+def print_data(as_json: bool) -> None:
+    """The table of data sets, for `descent data list` and `descent list data`."""
+    from descent.data.registry import listing
+
+    rows = listing()
+    if as_json:
+        print_json(rows)
+        return
+    cells = [
+        [
+            row["name"],
+            row["kind"],
+            "embedded" if row["embedded"] else format_bytes(row["bytes"]),
+            row["about"],
+        ]
+        for row in rows
+    ]
+    print_table(["data", "kind", "download", "about"], cells, numbers=["download"], keep="data")
+
+
+@app.command("show")
+def show_data(name: Name, as_json: Json = False) -> None:
+    """Show a data set: what it is, its licence, its files and where they are."""
+    from descent.data.registry import show
+
+    facts = show(name)
+    if as_json:
+        print_json(facts)
+        return
+    size = "embedded, no download" if facts["embedded"] else format_bytes(facts["bytes"])
+    keys = ("name", "kind", "about", "licence", "citation")
+    print_pairs([*((key, facts[key]) for key in keys), ("size", size)])
+    for file in facts["files"]:
+        print_text(f"\n{file['name']}  {format_bytes(file['bytes'])}")
+        print_text(f"  from  {file['url']}\n  sum   {file['checksum']}")
+        print_text(f"  here  {file['path'] or 'not yet: descent data fetch ' + name}")
+
+
+@app.command("fetch")
+def fetch_data(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets.", autocompletion=_names)],
+) -> None:
+    """Download data sets, checking every file; prints the files' paths."""
+    from descent.data.registry import entry, locate
+
+    wanted = [entry(name) for name in names]
+    for item in wanted:
+        if item.embedded:
+            note(f"{item.name} comes with Python or a library: nothing to fetch")
+        for path in locate(item.name):
+            print_text(str(path))
+
+
+@app.command("path")
+def data_path(name: Name) -> None:
+    """Print where a data set's files are, without downloading."""
+    from descent.data.registry import entry, show
+
+    if entry(name).embedded:
+        raise UserError(f"{name} comes with Python or a library: it has no files of its own")
+    files = show(name)["files"]
+    missing = [file["name"] for file in files if file["path"] is None]
+    if missing:
+        raise UserError(f"{name} is not on this machine", got=missing, hint=f"descent data fetch {name}")
+    for file in files:
+        print_text(file["path"])

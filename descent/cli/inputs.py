@@ -1,0 +1,96 @@
+"""What `descent predict` is asked about: images, rows of a file, or a row in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from descent.errors import UserError
+
+__all__ = ["read_inputs"]
+
+LARGEST_FILE = 100_000_000
+
+
+def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
+    """A name and a value for each input: a path for an image, a mapping of column to value for a row.
+
+    Args:
+        words: files (`.csv`, `.tsv`, `.json` and `.jsonl` hold rows, anything else is an image), or
+            `name=value` words that together make one row.
+    """
+    pairs = [word for word in words if "=" in word and not Path(word).exists()]
+    if pairs and len(pairs) < len(words):
+        other = next(word for word in words if word not in pairs)
+        raise UserError(f"{other!r} is not of the form name=value, as {pairs[0]!r} is")
+    if pairs:
+        row = dict(word.split("=", 1) for word in pairs)
+        return [("row", {name.strip(): _number(value.strip()) for name, value in row.items()})]
+    found: list[tuple[str, Any]] = []
+    for word in words:
+        path = Path(word)
+        if not path.is_file():
+            raise UserError(
+                f"{path} is not a file", hint="give image files, a CSV or JSON file, or name=value words"
+            )
+        rows = _rows(path)
+        found += (
+            [(str(path), path)] if rows is None else [(f"{path}:{n}", row) for n, row in enumerate(rows, 1)]
+        )
+    if not found:
+        raise UserError("there are no rows in " + ", ".join(words))
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]] | None:
+    """The rows of a file by its name; None for what is no table."""
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".tsv", ".json", ".jsonl"):
+        return None
+    if path.stat().st_size > LARGEST_FILE:
+        raise UserError(f"{path} is too large to predict in one go", expected="at most 100 MB")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    if suffix in (".csv", ".tsv"):
+        return _separated(path, text, "\t" if suffix == ".tsv" else ",")
+    return _json_rows(path, [text] if suffix == ".json" else text.splitlines())
+
+
+def _separated(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path} is no proper table: {error}") from None
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"{path}, line {number}: not as many cells as the first line has names")
+    return [{name: _number(value) for name, value in row.items()} for row in rows]
+
+
+def _json_rows(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
+    rows: list[Any] = []
+    for number, text in enumerate(texts, start=1):
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: not valid JSON ({error})") from None
+        rows += value if isinstance(value, list) else [value]
+    if not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} must hold one JSON object, or a list of them: column names and values")
+    return rows
+
+
+def _number(text: str) -> float | str:
+    """A cell as a number where it is one; a word stays a word."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

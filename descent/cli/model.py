@@ -1,0 +1,239 @@
+"""`descent evaluate|predict|generate|verify|export`: what a trained model is asked."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from descent.cli.inputs import read_inputs
+from descent.cli.places import find_run, is_run
+from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
+from descent.errors import UserError
+from descent.runs.progress import format_metric
+
+if TYPE_CHECKING:
+    from descent.runs.load import Loaded
+
+PANEL = "Use"
+CONFUSION_CLASSES = 20
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run's folder, or a folder of runs: its newest.")
+]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A run, a folder in the Hugging Face layout, or a name such as openai-community/gpt2.",
+    ),
+]
+Checkpoint = Annotated[str, typer.Option(metavar="best|last|STEP", help="Which checkpoint.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for function in (evaluate, predict, generate, verify, export):
+        app.command(rich_help_panel=PANEL)(function)
+
+
+def evaluate(
+    run: RunArgument,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, validation or test.  [default: test once the run has scored it, else validation]"
+        ),
+    ] = None,
+    checkpoint: Checkpoint = "best",
+    as_json: Json = False,
+) -> None:
+    """Score a run on a whole split."""
+    folder, which = find_run(run), _which(checkpoint)
+    from descent import api
+
+    opened = api.Run(folder)
+    split = split or ("test" if "test" in opened.summary()["scores"] else "validation")
+    evaluation = opened.evaluate(split, which)
+    if as_json:
+        facts = {"run": str(folder), "checkpoint": which, "split": split, "examples": evaluation.examples}
+        print_json({**facts, "metrics": evaluation.metrics, "confusion": evaluation.confusion})
+        return
+    print_pairs([("split", split), ("examples", f"{evaluation.examples:,}")])
+    print_pairs((name.replace("_", " "), format_metric(name, v)) for name, v in evaluation.metrics.items())
+    matrix = evaluation.confusion
+    if matrix and len(matrix) <= CONFUSION_CLASSES:
+        print_text("\nrows: true class, columns: predicted class")
+        columns = [str(number) for number in range(len(matrix))]
+        print_table(["", *columns], [[i, *row] for i, row in enumerate(matrix)], numbers=columns)
+
+
+def predict(
+    run: RunArgument,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE|NAME=VALUE...", help="Images; or rows: a CSV or JSON file, or name=value words."
+        ),
+    ],
+    checkpoint: Checkpoint = "best",
+    as_json: Json = False,
+) -> None:
+    """Predict the class of images, or the class or value of rows."""
+    folder, which = find_run(run), _which(checkpoint)
+    items = read_inputs(inputs)
+    from descent import api
+
+    results = api.load(folder, which).predict([item for _, item in items])
+    named = [{"input": name, **result} for (name, _), result in zip(items, results, strict=True)]
+    if as_json:
+        print_json(named)
+    elif "label" in named[0]:
+        print_table(
+            ["input", "class", "probability", "then"],
+            [[r["input"], r["label"], f"{100 * r['probability']:.2f}%", _runners_up(r)] for r in named],
+            numbers=["probability"],
+        )
+    else:
+        print_table(["input", "value"], [[r["input"], _value(r["value"])] for r in named], numbers=["value"])
+
+
+def generate(
+    model: ModelArgument,
+    prompt: Annotated[str, typer.Option(help="The text to go on from; - reads it from stdin.")] = "",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write at most.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, help="0 = always the most probable token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Draw among the k most probable; 0 = all.")] = 0,
+    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw among those that make up p.")] = 1.0,
+    min_p: Annotated[
+        float, typer.Option(min=0, max=1, help="Only tokens this share of the top one's.")
+    ] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(min=0, help="Over 1 avoids what was written.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
+    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given again.")] = None,
+    beams: Annotated[int, typer.Option(min=1, help="Over 1: beam search, no sampling.")] = 1,
+    sliding: Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")] = False,
+    stream: Annotated[bool, typer.Option(help="Print the text while it is written.")] = True,
+    checkpoint: Checkpoint = "best",
+    as_json: Json = False,
+) -> None:
+    """Let a language model write; prints the prompt and what follows it."""
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    loaded = _load(model, checkpoint)
+    settings: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+        "seed": seed,
+        "stop": list(stop or ()),
+        "sliding": sliding,
+    }
+    if stream and beams == 1 and not as_json:
+        print_text(prompt, end="")
+        for piece in loaded.stream(prompt, **settings):
+            print_text(piece, end="")
+        print_text("")
+        return
+    started = time.monotonic()
+    done = loaded.complete([prompt], beams=beams, **settings)[0]
+    if not as_json:
+        print_text(prompt + done.text)
+        return
+    print_json(
+        {
+            "prompt": prompt,
+            "text": done.text,
+            "reason": done.reason,
+            "tokens": done.tokens,
+            "logprobs": done.logprobs,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )
+
+
+def verify(run: ModelArgument, checkpoint: Checkpoint = "best", as_json: Json = False) -> None:
+    """Check that every way of computing the same thing agrees on this model; exit 1 on a difference."""
+    from descent.verify import verify as check
+
+    rows = check(find_run(run) if _is_run(run) else _load(run, checkpoint))
+    if as_json:
+        keys = ("name", "tolerance", "worst", "ok", "note")
+        print_json([{key: getattr(row, key) for key in keys} for row in rows])
+    else:
+        cells = [
+            ["ok" if r.ok else "DIFFERS", r.name, _small(r.worst), _small(r.tolerance), r.note] for r in rows
+        ]
+        print_table(
+            ["", "check", "worst difference", "tolerance", "note"],
+            cells,
+            numbers=["worst difference", "tolerance"],
+        )
+    failed = [row.name for row in rows if not row.ok]
+    if failed:
+        note(f"{len(failed)} of {len(rows)} checks differ: {', '.join(failed)}")
+        raise typer.Exit(1)
+
+
+def export(
+    run: RunArgument,
+    out: Annotated[Path | None, typer.Option(help="The folder to write.  [default: RUN/export]")] = None,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Write a run's model in the Hugging Face layout; prints the folder."""
+    folder, which = find_run(run), _which(checkpoint)
+    target = out or folder / "export"
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} exists and is not empty", hint="choose another folder with --out")
+    from descent import api
+
+    api.export(folder, target, which)
+    print_text(str(target))
+
+
+def _is_run(text: str) -> bool:
+    try:
+        return is_run(find_run(text))
+    except UserError:
+        return False
+
+
+def _load(model: str, checkpoint: str) -> Loaded:
+    """A run, a folder or a name on the hub; a name nobody could mean is answered as a missing run."""
+    from descent import api
+
+    if Path(model).exists() and not _is_run(model):
+        return api.load(model)
+    looks_like_hub = model.count("/") == 1 and not model.startswith((".", "/", "runs/"))
+    if looks_like_hub and not _is_run(model):
+        return api.load(model)
+    return api.load(find_run(model), _which(checkpoint))
+
+
+def _which(text: str) -> Any:
+    if text in ("best", "last"):
+        return text
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise UserError("--checkpoint", got=text, expected="best, last, or the number of a step")
+
+
+def _runners_up(result: dict[str, Any]) -> str:
+    ranked = sorted(result["probabilities"].items(), key=lambda item: -item[1])[1:3]
+    return ", ".join(f"{label} {100 * share:.2f}%" for label, share in ranked)
+
+
+def _value(value: Any) -> str:
+    return ", ".join(f"{v:.6g}" for v in value) if isinstance(value, list) else f"{value:.6g}"
+
+
+def _small(value: Any) -> str:
+    if value is None:
+        return "-"
+    return "0" if value == 0 else f"{value:.1e}" if isinstance(value, float) else str(value)

@@ -1,0 +1,52 @@
+"""From what a user types to the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from descent.cli.terminal import note
+from descent.errors import UserError, nearest
+
+__all__ = ["RECIPE_FILE", "find_run", "is_run", "runs_below"]
+
+RECIPE_FILE = "recipe.toml"
+DEPTH = 3
+DEFAULT_ROOT = Path("runs")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / RECIPE_FILE).is_file()
+
+
+def runs_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The runs in a folder and a few levels below it, by path; runs inside runs are not looked for."""
+    if is_run(root):
+        yield root
+    elif depth and root.is_dir():
+        for inner in sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != "."):
+            yield from runs_below(inner, depth - 1)
+
+
+def find_run(text: str | Path) -> Path:
+    """The run that is meant: its folder, or the newest run in a folder of runs (`runs/gpt`, or `gpt`).
+
+    Raises:
+        UserError: there is none; the nearest run is named.
+    """
+    for place in (Path(text), DEFAULT_ROOT / text):
+        if is_run(place):
+            return place
+        found = list(runs_below(place))
+        if found:
+            newest = max(found, key=lambda folder: (folder / RECIPE_FILE).stat().st_mtime)
+            note(f"the newest run in {place}: {newest}")
+            return newest
+    known = [str(folder) for folder in runs_below(DEFAULT_ROOT)]
+    near = nearest(str(text), known) or nearest(Path(text).name, {Path(name).name: name for name in known})
+    near = next((name for name in known if near and name.endswith(near)), None)
+    what = f"{text} holds no run (no {RECIPE_FILE})" if Path(text).exists() else f"there is no run at {text}"
+    raise UserError(
+        what, hint=f"did you mean {near}?" if near else "`descent runs list` shows the runs there are"
+    )

@@ -1,0 +1,137 @@
+"""`batch(step)`: what a step trains on is computed from the seed and the step alone.
+
+Position p = step * batch_size + i of the endless run of examples lies in epoch p // N, at place
+p % N of that epoch's keyed permutation. So resuming needs no state, and the order of examples
+does not depend on how many processes share a batch.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from descent.data.dataset import Batch, Split
+from descent.data.random import permutation
+from descent.errors import UserError
+
+__all__ = ["Batches", "prefetch", "sweep"]
+
+T = TypeVar("T")
+
+
+class Batches:
+    """The batches of a run.
+
+    Args:
+        split: what to draw from.
+        batch_size: examples of a step, over all ranks.
+        seed: keys the order, the shifts of a stream and the augmentation.
+        ranks: processes that share each batch; `batch_size` must be a multiple.
+        rank: which of them this is; it gets its own consecutive part of the batch.
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, *, ranks: int = 1, rank: int = 0):
+        if batch_size < 1 or batch_size % ranks:
+            raise UserError(
+                f"a batch of {batch_size} cannot be shared by {ranks} processes",
+                expected=f"a multiple of {ranks}",
+            )
+        self.split, self.batch_size, self.seed = split, batch_size, seed
+        self._first, self._share = rank * (batch_size // ranks), batch_size // ranks
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return len(self.split) / self.batch_size
+
+    def batch(self, step: int) -> Batch:
+        """The batch of that step (steps count from 0)."""
+        start = step * self.batch_size + self._first
+        end, size = start + self._share, len(self.split)
+        parts = []
+        for epoch in range(start // size, (end - 1) // size + 1):
+            first, last = max(start - epoch * size, 0), min(end - epoch * size, size)
+            parts.append(self.split.gather(self._order(epoch)[first:last], self.seed, epoch))
+        if len(parts) == 1:
+            return parts[0]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            kept = list(self._orders.items())[-1:]
+            self._orders = {**dict(kept), epoch: permutation(self.seed, epoch, len(self.split))}
+        return self._orders[epoch]
+
+
+def sweep(split: Split, batch_size: int) -> Iterator[Batch]:
+    """The whole split once, in order, unaltered; the last batch may be smaller."""
+    for start in range(0, split.whole, batch_size):
+        yield split.gather(np.arange(start, min(start + batch_size, split.whole)))
+
+
+def prefetch(batch_at: Callable[[int], T], start: int, stop: int, depth: int = 2) -> Prefetch[T]:
+    """Computes `batch_at(step)` for the steps `start..stop-1` on a thread, at most `depth` ahead.
+
+    Iterate over it inside `with`; leaving the block ends the thread. An error of the thread is raised
+    where the batch would have been.
+    """
+    return Prefetch(batch_at, start, stop, depth)
+
+
+class Prefetch(Generic[T]):
+    """What `prefetch` gives: a context that is iterated over once."""
+
+    def __init__(self, batch_at: Callable[[int], T], start: int, stop: int, depth: int):
+        self._batch_at, self._steps = batch_at, range(start, stop)
+        self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(max(1, depth))
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="descent-prefetch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[T]:
+        if self._thread.ident is None:
+            self._thread.start()
+        for _ in self._steps:
+            batch, error = self._ready.get()
+            if error is not None:
+                self.close()
+                raise error
+            yield batch  # type: ignore[misc]  # None only beside an error
+
+    def close(self) -> None:
+        """Ends the thread and waits for it."""
+        self._closing.set()
+        while self._thread.is_alive():
+            while not self._ready.empty():
+                self._ready.get_nowait()
+            self._thread.join(0.01)
+
+    def _work(self) -> None:
+        for step in self._steps:
+            try:
+                item = (self._batch_at(step), None)
+            except BaseException as error:
+                item = (None, error)
+            while not self._closing.is_set():
+                try:
+                    self._ready.put(item, timeout=0.1)
+                    break
+                except queue.Full:
+                    continue
+            if self._closing.is_set() or item[1] is not None:
+                return

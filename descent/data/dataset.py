@@ -1,0 +1,231 @@
+"""Splits that give any examples by number, and the dataset they belong to.
+
+A split never remembers where it is: `gather(indices, seed, epoch)` is a pure function. With
+`seed=None` it gives the examples as they are, which is what evaluation sees.
+
+Legend: N examples, T row length, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from descent.data import augment as augmentation
+from descent.data.random import bits, uniform
+from descent.errors import UserError
+
+__all__ = ["IGNORED", "ArraySplit", "Batch", "Dataset", "ImageSplit", "Split", "StreamSplit", "compact"]
+
+Batch = dict[str, Tensor]
+Indices = NDArray[np.int64]
+IGNORED = -100
+"""The target that no loss counts."""
+
+
+class Split(ABC):
+    """Part of a dataset: so many examples, each to be had by its number."""
+
+    bytes: int | None = None
+    """UTF-8 bytes of the text that a sweep predicts (for bits per byte); None for other data."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Examples of one training epoch."""
+
+    @property
+    def whole(self) -> int:
+        """Examples of a sweep: the numbers `0..whole-1` with `seed=None` give all of the split once."""
+        return len(self)
+
+    @abstractmethod
+    def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
+        """The examples of these numbers, as (seed, epoch) shifts or alters them; as they are for None."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """What is in it, in a few words."""
+
+
+class ArraySplit(Split):
+    """Examples that are rows of tensors of equal length, such as `inputs` and `targets`."""
+
+    def __init__(self, tensors: Batch, unit: str = "rows"):
+        if len({len(tensor) for tensor in tensors.values()}) != 1:
+            sizes = {name: len(tensor) for name, tensor in tensors.items()}
+            raise UserError("the arrays of a split differ in length", got=sizes)
+        self.tensors, self.unit = tensors, unit
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
+        chosen = torch.from_numpy(indices)
+        return {name: tensor[chosen] for name, tensor in self.tensors.items()}
+
+    def describe(self) -> str:
+        return f"{len(self):,} {self.unit}"
+
+
+class ImageSplit(Split):
+    """Images kept as bytes; a batch is normalised, and in training augmented, when it is gathered.
+
+    Args:
+        images: (N, C, H, W) bytes.
+        labels: (N,) class numbers.
+        mean: per channel, of pixels in 0..1, from the training split.
+        std: likewise.
+        augment: how training images are altered, drawn from (seed, epoch, image number).
+    """
+
+    def __init__(
+        self,
+        images: UInt8[Tensor, "n channels height width"],
+        labels: Int[Tensor, "n"],  # noqa: UP037
+        mean: list[float],
+        std: list[float],
+        augment: Literal["none", "shift", "affine"] = "none",
+    ):
+        self.images, self.labels = images, labels
+        self.augment: Literal["none", "shift", "affine"] = augment
+        self._scale = (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1)
+        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
+        self._draws: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
+        chosen = torch.from_numpy(indices)
+        pixels_NCHW = self.images[chosen].float()
+        if seed is not None and self.augment != "none":
+            draws_N6 = torch.from_numpy(self._epoch_draws(seed, epoch)[indices])
+            pixels_NCHW = augmentation.alter(pixels_NCHW, draws_N6, self.augment)
+        inputs_NCHW = pixels_NCHW.mul_(self._scale).add_(self._shift)
+        return {"inputs": inputs_NCHW, "targets": self.labels[chosen]}
+
+    def _epoch_draws(self, seed: int, epoch: int) -> NDArray[np.float32]:
+        """Six numbers in [0, 1) for every image; two epochs are kept, for a batch on their border."""
+        if (seed, epoch) not in self._draws:
+            kept = list(self._draws.items())[-1:]
+            drawn = uniform(seed, epoch, "augment", (len(self), augmentation.DRAWS))
+            self._draws = {**dict(kept), (seed, epoch): drawn}
+        return self._draws[seed, epoch]
+
+    def describe(self) -> str:
+        channels, height, width = self.images.shape[1:]
+        return f"{len(self):,} images of {channels} x {height} x {width}"
+
+
+class StreamSplit(Split):
+    """One long row of tokens cut into rows of T inputs and T targets, each target one token later.
+
+    In training every epoch shifts all cuts by an offset drawn from (seed, epoch). A sweep cuts at
+    0, T, 2T, ... and pads the last row, so that every token but the first is predicted exactly once.
+
+    Args:
+        tokens: the ids, in the smallest type that holds them (see `compact`).
+        length: T.
+        bytes: UTF-8 bytes of the text from the second token on.
+        pad: the id that fills the last row of a sweep.
+    """
+
+    def __init__(self, tokens: NDArray[np.integer], length: int, bytes: int | None = None, pad: int = 0):
+        if len(tokens) < 2:
+            raise UserError("the text is too short", got=f"{len(tokens)} tokens", expected="2 or more")
+        self.tokens, self.length, self.bytes, self.pad = tokens, length, bytes, pad
+        self._rows = max(1, (len(tokens) - 1) // length - 1)
+        # One row less than would fit leaves room for the offset; a text of one row has only its slack.
+        self._offsets = min(length, max(0, len(tokens) - 1 - self._rows * length) + 1)
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def whole(self) -> int:
+        return -(-(len(self.tokens) - 1) // self.length)
+
+    def offset(self, seed: int | None, epoch: int) -> int:
+        """Where the first row of an epoch starts."""
+        if seed is None:
+            return 0
+        return int(bits(seed, epoch, "offset", 1)[0] % np.uint64(self._offsets))
+
+    def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
+        starts = indices * self.length + self.offset(seed, epoch)
+        if not len(starts) or starts.max() + self.length < len(self.tokens):
+            windows = np.lib.stride_tricks.sliding_window_view(self.tokens, self.length + 1)[starts]
+            return {
+                "tokens": torch.from_numpy(windows[:, :-1].astype(np.int64)),
+                "targets": torch.from_numpy(windows[:, 1:].astype(np.int64)),
+            }
+        places = starts[:, None] + np.arange(self.length + 1)
+        inside = places < len(self.tokens)
+        wide = np.where(
+            inside, self.tokens[np.minimum(places, len(self.tokens) - 1)].astype(np.int64), self.pad
+        )
+        targets = np.where(inside[:, 1:], wide[:, 1:], IGNORED)
+        return {"tokens": torch.from_numpy(wide[:, :-1].copy()), "targets": torch.from_numpy(targets)}
+
+    def describe(self) -> str:
+        return f"{len(self.tokens):,} tokens"
+
+
+def compact(ids: NDArray[np.integer] | list[int], vocab_size: int) -> NDArray[np.integer]:
+    """Token ids in the smallest unsigned type that holds the vocabulary (2 or 4 bytes)."""
+    return np.asarray(ids, dtype=np.uint16 if vocab_size <= 1 << 16 else np.uint32)
+
+
+@dataclass
+class Dataset:
+    """Named splits of one data set, and what a model and a later prediction must know of it.
+
+    Attributes:
+        name: the entry, or the user's file.
+        splits: "train" and, where they exist, "validation" and "test".
+        sizes: fields of a model's configuration that the data decide (`inputs`, `outputs`, `vocab_size`).
+        unit: what is counted per second: tokens, images or rows.
+        fingerprint: SHA-256 of the content that was used, splits and preparation included.
+        labels: the class names, in the order of their numbers.
+        preparation: what turns a new row or image into the model's input (JSON values only).
+        about: one sentence on where the splits come from.
+        skipped: files that could not be read and were left out, each with the reason.
+    """
+
+    name: str
+    splits: dict[str, Split]
+    sizes: dict[str, Any]
+    unit: Literal["tokens", "images", "rows"]
+    fingerprint: str
+    labels: tuple[str, ...] | None = None
+    preparation: dict[str, Any] = field(default_factory=dict)
+    about: str = ""
+    skipped: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """One line: the name, each split and its size."""
+        parts = ", ".join(f"{name} {split.describe()}" for name, split in self.splits.items())
+        left_out = f"; {len(self.skipped)} files left out" if self.skipped else ""
+        return f"{self.name}: {parts}{left_out}"
+
+
+def channel_statistics(
+    images: UInt8[Tensor, "n channels height width"],
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel of pixels in 0..1, exact (from counts of byte values)."""
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in images.unbind(1):
+        counts = torch.bincount(channel.reshape(-1), minlength=256).double().numpy()
+        mean = float((counts * values).sum() / counts.sum())
+        spread = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+        means.append(mean)
+        stds.append(spread or 1.0)
+    return means, stds

@@ -1,0 +1,243 @@
+"""From a recipe's `[data]` table to a dataset: the one entrance for every kind of data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from descent.data import parsers
+from descent.data.config import ImageData, TableData, TextData
+from descent.data.dataset import Dataset, Split, StreamSplit, compact
+from descent.data.images import load_images
+from descent.data.packing import PackedSplit
+from descent.data.registry import Entry, entry, locate
+from descent.data.splits import NAMES, fingerprint, hash_split, keys, tails
+from descent.data.tables import load_table
+from descent.data.textfiles import read_documents
+from descent.errors import UserError
+
+__all__ = ["Documents", "Encoder", "load_examples", "load_text", "tokenize"]
+
+FEW_DOCUMENTS = 20
+_GROUP = 1 << 22
+
+Report = bool | Callable[[str, int, int], None]
+
+
+class Encoder(Protocol):
+    """What `tokenize` needs of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode(self, text: str) -> list[int]: ...
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Texts by split.
+
+    Attributes:
+        name: the entry, or the user's file.
+        splits: the texts of "train", "validation" and "test" (a split without text is left out).
+        about: how the splits came about.
+        running: the texts of a split are pieces of running text, cut anywhere, rather than whole documents.
+    """
+
+    name: str
+    splits: dict[str, list[str]]
+    about: str
+    running: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all texts and their splits."""
+        return fingerprint(
+            [part for name, texts in self.splits.items() for part in (name, str(len(texts)), *texts)]
+        )
+
+    def summary(self) -> str:
+        """One line: each split with its documents and characters."""
+        noun = "texts" if self.running else "documents"
+        parts = [
+            f"{name} {len(texts):,} {noun}, {sum(map(len, texts)):,} characters"
+            for name, texts in self.splits.items()
+        ]
+        return f"{self.name}: " + "; ".join(parts)
+
+
+def load_text(config: TextData, progress: Report = True) -> Documents:
+    """The texts a recipe names, split.
+
+    Sets with official splits keep them. Otherwise 20 documents or more are split by hash; fewer give
+    their tails, each its last characters.
+
+    Raises:
+        UserError: the source or path is wrong, or there is no text.
+    """
+    item, files = _source(config, "text", progress)
+    if item is not None:
+        parsed, running = parsers.TEXTS[item.parser](files), item.parser == "tinyshakespeare"
+        name, about = item.name, item.about
+    else:
+        name = Path(str(config.path)).name
+        parsed, running = read_documents(str(config.path), config.document, config.column)
+        about = "splits as the files are named" if "all" not in parsed else ""
+    if "all" in parsed:
+        parsed, running = _divide(parsed["all"], running, config.validation, config.test)
+        how = (
+            "validation and test are the last characters of each text"
+            if running
+            else "documents split by hash"
+        )
+        about = about or how
+    elif "validation" not in parsed:
+        rest, _ = _divide(parsed["train"], running, config.validation, 0)
+        parsed = {**parsed, "train": rest["train"], "validation": rest["validation"]}
+    splits = {name: texts for name in NAMES if (texts := [text for text in parsed.get(name, ()) if text])}
+    if "train" not in splits:
+        raise UserError(f"{name}: no text is left to train on")
+    return Documents(name, splits, about, running)
+
+
+def load_examples(config: TableData | ImageData, progress: Report = True) -> Dataset:
+    """The rows or images a recipe names, split, with what prepares new ones.
+
+    Raises:
+        UserError: the source or path is wrong, or its content cannot be used; the message says where.
+    """
+    if isinstance(config, TableData):
+        return load_table(config, *_source(config, "table", progress))
+    return load_images(config, *_source(config, "images", progress))
+
+
+def tokenize(documents: Documents, config: TextData, tokenizer: Encoder, length: int = 0) -> Dataset:
+    """Texts as rows of token ids.
+
+    Packed as a `stream`, whole documents are joined with end marks around each; pieces of running
+    text with a mark between two, so a single text has none. Packed as `documents`, see `PackedSplit`.
+
+    Args:
+        documents: from `load_text`.
+        config: its `packing` and `length`.
+        tokenizer: turns text into ids.
+        length: tokens of a row where the configuration leaves it 0 (the model's context).
+
+    Raises:
+        UserError: the training text is shorter than one row, or a held-out text than two tokens.
+    """
+    length = config.length or length
+    if length < 1:
+        raise UserError(
+            "data.length is not set, and no model gives its context", expected="a number of tokens"
+        )
+    splits: dict[str, Split] = {}
+    for name, texts in documents.splits.items():
+        ids = _encode(texts, tokenizer)
+        size = sum(len(text.encode("utf-8")) for text in texts)
+        if config.packing == "documents":
+            splits[name] = PackedSplit(ids, length, tokenizer.end, tokenizer.vocab_size, size)
+        else:
+            splits[name] = _stream(documents, name, ids, tokenizer, length, size)
+    start = [] if documents.running and config.packing == "stream" else [tokenizer.end]
+    return Dataset(
+        name=documents.name,
+        splits=splits,
+        sizes={"vocab_size": tokenizer.vocab_size},
+        unit="tokens",
+        fingerprint=fingerprint([documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]),
+        preparation={"kind": "text", "start": start or _first(tokenizer)},
+        about=documents.about,
+    )
+
+
+def _first(tokenizer: Encoder) -> list[int]:
+    """What generation begins from when running text was trained on, where no mark ever stood: a new line."""
+    return tokenizer.encode("\n") or [tokenizer.end]
+
+
+def _stream(
+    documents: Documents,
+    name: str,
+    ids: list[np.ndarray[Any, Any]],
+    tokenizer: Encoder,
+    length: int,
+    size: int,
+) -> StreamSplit:
+    mark = np.array([tokenizer.end], dtype=np.int64)
+    parts: list[np.ndarray[Any, Any]] = [] if documents.running else [mark]
+    for number, one in enumerate(ids):
+        parts += [one] if documents.running and number == len(ids) - 1 else [one, mark]
+    tokens = compact(np.concatenate(parts), tokenizer.vocab_size)
+    least = length + 1 if name == "train" else 2
+    if len(tokens) < least:
+        raise UserError(
+            f"{documents.name}: the {name} text is too short",
+            got=f"{len(tokens):,} tokens",
+            expected=f"at least {least:,}: one row of {length:,} and the token after it"
+            if name == "train"
+            else "2",
+            hint="give more text, or a smaller data.length (or model.context)"
+            if name == "train"
+            else f"give more text, or set data.{name}=0",
+        )
+    if documents.running:
+        # the first token is the one that nothing predicts
+        size -= len(documents.splits[name][0].encode("utf-8")) - _bytes_after(
+            documents.splits[name][0], tokenizer
+        )
+    return StreamSplit(tokens, length, size, pad=tokenizer.end)
+
+
+def _bytes_after(text: str, tokenizer: Encoder) -> int:
+    """UTF-8 bytes of a text after its first token (its length less the token's own)."""
+    token_bytes = getattr(tokenizer, "token_bytes", None)
+    whole = len(text.encode("utf-8"))
+    return whole - len(token_bytes(tokenizer.encode(text[:64])[0])) if token_bytes else whole
+
+
+def _encode(texts: list[str], tokenizer: Encoder) -> list[np.ndarray[Any, Any]]:
+    """Ids of each text, encoded in groups so that the ids of all are never lists at once."""
+    found: list[np.ndarray[Any, Any]] = []
+    group: list[str] = []
+    size = 0
+    for place, text in enumerate(texts):
+        group.append(text)
+        size += len(text)
+        if size >= _GROUP or place == len(texts) - 1:
+            found += [compact(ids, tokenizer.vocab_size) for ids in tokenizer.encode_batch(group)]
+            group, size = [], 0
+    return found
+
+
+def _divide(
+    documents: list[str], running: bool, validation: float, test: float
+) -> tuple[dict[str, list[str]], bool]:
+    """Documents by split, and whether they were cut: few running texts give their tails, others are whole."""
+    if (running and len(documents) < FEW_DOCUMENTS) or len(documents) < 3:
+        cuts = [tails(text, validation, test) for text in documents]
+        return {split: [cut[split] for cut in cuts] for split in NAMES}, True
+    places = hash_split(keys(text.encode("utf-8") for text in documents), validation, test)
+    return {name: [documents[place] for place in chosen] for name, chosen in places.items()}, False
+
+
+def _source(
+    config: TextData | TableData | ImageData, kind: str, progress: Report
+) -> tuple[Entry | None, list[Path]]:
+    if config.source is None:
+        return None, []
+    item = entry(config.source)
+    if item.kind != kind:
+        nouns = {"text": "text", "table": "a table", "images": "images"}
+        raise UserError(
+            f"{item.name} is {nouns[item.kind]}, not {nouns[kind]}", hint=f'use data.type="{item.kind}"'
+        )
+    return item, locate(item.name, progress)

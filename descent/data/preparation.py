@@ -1,0 +1,129 @@
+"""From a new row or image to a model's input, by what the training split taught.
+
+A `preparation` holds JSON values only. It stands in the dataset, is saved with a run, and is
+applied here both when a dataset is loaded and when `predict` meets something new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from descent.data.pictures import open_image, to_array
+from descent.errors import UserError, nearest
+
+__all__ = ["encode_rows", "prepare_image", "prepare_row", "restore_target"]
+
+Preparation = Mapping[str, Any]
+
+
+def encode_rows(preparation: Preparation, columns: Mapping[str, Any], where: str) -> NDArray[np.float64]:
+    """Features of rows, not yet standardised: numbers with blanks filled, words one-hot, in order.
+
+    Args:
+        preparation: its `features` and `drop_first`.
+        columns: a column of numbers (NaN = blank) or of words for every feature.
+        where: for messages.
+    """
+    parts: list[NDArray[np.float64]] = []
+    for feature in preparation["features"]:
+        name, column = feature["name"], columns[feature["name"]]
+        if "categories" not in feature:
+            numbers = np.asarray(column, dtype=np.float64)
+            parts.append(np.where(np.isnan(numbers), feature["fill"], numbers)[:, None])
+            continue
+        categories: list[str] = feature["categories"]
+        places = {word: place for place, word in enumerate(categories)}
+        for row, word in enumerate(column):
+            if word not in places:
+                near = nearest(str(word), categories)
+                raise UserError(
+                    f"{where}: {name} is {word!r} in row {row + 1:,}, which no training row has",
+                    expected="one of " + ", ".join(map(repr, categories)),
+                    hint=f"did you mean {near!r}?" if near else None,
+                )
+        hot = np.eye(len(categories))[[places[word] for word in column]]
+        parts.append(hot[:, 1:] if preparation["drop_first"] else hot)
+    return np.concatenate(parts, axis=1)
+
+
+def prepare_row(preparation: Preparation, row: Mapping[str, Any]) -> Float[Tensor, "features"]:  # noqa: UP037
+    """The model's input for one new row.
+
+    Args:
+        preparation: of the table the model was trained on.
+        row: a value for every feature, by name; a number may be text, None or "" is a blank.
+
+    Raises:
+        UserError: a feature is missing, is not a number, or is a word no training row had.
+    """
+    _expect(preparation, "row")
+    names = [feature["name"] for feature in preparation["features"]]
+    absent = [name for name in names if name not in row]
+    if absent:
+        near = nearest(absent[0], row)
+        raise UserError(
+            f"the row lacks {', '.join(map(repr, absent))}",
+            got=sorted(map(str, row)),
+            hint=f"did you mean {absent[0]!r} by {near!r}?" if near else None,
+        )
+    columns: dict[str, Any] = {}
+    for feature in preparation["features"]:
+        name = feature["name"]
+        value = row[name]
+        if "categories" in feature:
+            columns[name] = ["" if value is None else str(value).strip()]
+        else:
+            columns[name] = np.array([_number(name, value)])
+    encoded = encode_rows(preparation, columns, "the row")[0]
+    scaled = (encoded - np.array(preparation["mean"])) / np.array(preparation["std"])
+    return torch.from_numpy(scaled.astype(np.float32))
+
+
+def _number(name: str, value: Any) -> float:
+    if value is None or (isinstance(value, str) and value.strip() in ("", "NA", "nan", "NaN", "null")):
+        return float("nan")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is not a number", got=value) from None
+    if np.isinf(number):
+        raise UserError(f"{name} is infinite", got=value)
+    return number
+
+
+def restore_target(preparation: Preparation, outputs: Tensor) -> Tensor:
+    """A regression's outputs in the target's own units (a classifier's outputs as they are)."""
+    if "target_std" not in preparation:
+        return outputs
+    return outputs * preparation["target_std"] + preparation["target_mean"]
+
+
+def prepare_image(
+    preparation: Preparation, image: Image.Image | str | Path
+) -> Float[Tensor, "channels height width"]:
+    """The model's input for one new image, of any size and mode.
+
+    Raises:
+        UserError: the file is no image of an accepted format, is broken, or is too large.
+    """
+    _expect(preparation, "image")
+    picture = image if isinstance(image, Image.Image) else open_image(Path(image))
+    channels, height, width = preparation["shape"]
+    pixels = to_array(picture, channels, (height, width), preparation["fit"])
+    scaled = torch.from_numpy(pixels).float() / 255
+    mean, std = (torch.tensor(preparation[name]).view(-1, 1, 1) for name in ("mean", "std"))
+    return (scaled - mean) / std
+
+
+def _expect(preparation: Preparation, kind: str) -> None:
+    if preparation.get("kind") != kind:
+        raise UserError(f"this model was not trained on {kind}s", got=preparation.get("kind"))

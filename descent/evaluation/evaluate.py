@@ -1,0 +1,120 @@
+"""Metrics of the tasks there are so far, each over every example of a split.
+
+Sums are kept in float64, so that the size of the evaluation batches does not show in the result.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn import metrics as sk
+from torch import Tensor, nn
+
+from descent.data.batches import sweep
+from descent.data.dataset import Split
+from descent.objectives.causal import Causal, causal_loss
+from descent.objectives.objective import Objective
+from descent.objectives.supervised import Supervised, supervised_loss
+
+HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "r2"})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of one split.
+
+    Attributes:
+        metrics: name -> value. `loss` in nats; `accuracy` and `top5` from 0 to 1; `perplexity`
+            exp(loss); `bits_per_byte` the loss per UTF-8 byte of the text in bits; `r2`, `mae` and
+            `rmse` in the units of the targets the model sees.
+        confusion: counts, one row a true class and one column a predicted class; None if no classes.
+        examples: how many targets were scored.
+    """
+
+    metrics: dict[str, float]
+    examples: int
+    confusion: list[list[int]] | None = field(default=None, repr=False)
+
+
+def evaluate(
+    model: nn.Module,
+    objective: Objective,
+    split: Split,
+    *,
+    batch_size: int = 256,
+    device: str = "cpu",
+    cast: AbstractContextManager[Any] | None = None,
+) -> Evaluation:
+    """Scores a model on a whole split and leaves it in the mode it was in.
+
+    Args:
+        model: on `device` already.
+        objective: what the model was trained for; chooses the metrics.
+        split: every example of it is scored once, in order.
+        batch_size: examples (rows) at a time; the result does not depend on it.
+        cast: an autocast context to compute in.
+    """
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), cast or nullcontext():
+            if isinstance(objective, Causal):
+                return _language(model, objective, split, batch_size, device)
+            if isinstance(objective, Supervised):
+                return _supervised(model, objective, split, batch_size, device)
+            raise TypeError(f"no metrics are known for {type(objective).__name__}")
+    finally:
+        model.train(training)
+
+
+def _language(
+    model: nn.Module, objective: Causal, split: Split, batch_size: int, device: str
+) -> Evaluation:
+    total, count = 0.0, 0
+    for batch in sweep(split, batch_size):
+        loss, scored = causal_loss(model, _to(batch, device), objective.config.chunk)
+        total, count = total + loss.item(), count + int(scored)
+    loss = total / max(count, 1)
+    # Overflow at exp(709): a model that bad has no perplexity worth printing.
+    values = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    if split.bytes:
+        values["bits_per_byte"] = total / math.log(2) / split.bytes
+    return Evaluation(values, count)
+
+
+def _supervised(
+    model: nn.Module, objective: Supervised, split: Split, batch_size: int, device: str
+) -> Evaluation:
+    outputs, targets = [], []
+    for batch in sweep(split, batch_size):
+        outputs.append(model(batch["inputs"].to(device)).float().cpu())
+        targets.append(batch["targets"])
+    output, target = torch.cat(outputs), torch.cat(targets)
+    values = {"loss": supervised_loss(objective.config, output.double(), target).item()}
+    if objective.config.loss in ("cross_entropy", "binary"):
+        return _classes(values, output, target.flatten())
+    predicted, true = output.flatten(1).double().numpy(), target.reshape(output.shape).double().numpy()
+    values["r2"] = float(sk.r2_score(true, predicted)) if len(true) > 1 else math.nan
+    values["mae"] = float(sk.mean_absolute_error(true, predicted))
+    values["rmse"] = float(np.sqrt(sk.mean_squared_error(true, predicted)))
+    return Evaluation(values, len(target))
+
+
+def _classes(values: dict[str, float], output: Tensor, target: Tensor) -> Evaluation:
+    binary = output.shape[1] == 1
+    classes = 2 if binary else output.shape[1]
+    predicted = (output.flatten() > 0).long() if binary else output.argmax(1)
+    values["accuracy"] = float(sk.accuracy_score(target, predicted))
+    if classes > 5:
+        values["top5"] = (output.topk(5, dim=1).indices == target[:, None]).any(1).double().mean().item()
+    confusion = sk.confusion_matrix(target, predicted, labels=range(classes))
+    return Evaluation(values, len(target), confusion.tolist())
+
+
+def _to(batch: dict[str, Tensor], device: str) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in batch.items()}

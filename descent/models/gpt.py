@@ -1,0 +1,301 @@
+"""GPT: GPT-2 exactly, and what became of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from descent.config import Config, Field
+from descent.errors import UserError, unknown
+from descent.models import require_sizes
+from descent.nn.attention import Attention, document_mask
+from descent.nn.block import Block
+from descent.nn.cache import KVCache
+from descent.nn.feedforward import FeedForward, GatedFeedForward
+from descent.nn.norm import LayerNorm, RMSNorm
+from descent.nn.position import Learned, Rotary
+
+SIZES: dict[str, dict[str, int]] = {  # Radford et al. (2019), table 2; heads from the published checkpoints
+    "124M": {"depth": 12, "dim": 768, "heads": 12},
+    "355M": {"depth": 24, "dim": 1024, "heads": 16},
+    "774M": {"depth": 36, "dim": 1280, "heads": 20},
+    "1558M": {"depth": 48, "dim": 1600, "heads": 25},
+}
+
+HEAD_DIM = 64
+BIGRAM_LIMIT = 512
+
+
+class GPTConfig(Config):
+    """Configuration of `GPT`: one dial, `depth`; a size that is 0 is derived from it.
+
+    Args:
+        depth: number of blocks.
+        dim: width; 0 = 64 * depth. GPT-2's smallest has this ratio, and Kaplan et al. (2020), section 3.1, find
+            the loss nearly flat for ratios from 30 to 150.
+        heads: attention heads; 0 = heads of 64, the size all GPT-2 models have.
+        groups: heads that keys and values have; 0 = as many as queries.
+        context: longest row, in tokens.
+        vocab_size: number of tokens; 0 = taken from the data.
+        position: "rotary", or "learned" as in GPT-2.
+        rotary_base: base of the rotary wavelengths.
+        norm: "rms", or "layer" as in GPT-2.
+        feedforward: "relu2", "swiglu", or "gelu" (its tanh approximation) as in GPT-2.
+        hidden: width inside the feed-forward part; 0 = 4 * dim, or for "swiglu" 8/3 * dim (as many parameters)
+            rounded up to a multiple of 32.
+        bias: whether the linear maps have biases.
+        qk_norm: whether queries and keys are normalised.
+        tied: whether the output head is the token embedding.
+        softcap: logits are bent to stay within +- softcap; 0 = off.
+        zero_init: whether every block starts as the identity: its output projections start at zero.
+        bigram: whether the pair (previous token, token) has an embedding of its own; up to 512 tokens.
+        value_embedding: whether tokens have embeddings that are added to the values of attention.
+        dropout: probability of dropping an element, after the embeddings, in attention and after every part.
+    """
+
+    type: Literal["gpt"] = "gpt"
+    depth: int = Field(4, gt=0)
+    dim: int = Field(0, ge=0)
+    heads: int = Field(0, ge=0)
+    groups: int = Field(0, ge=0)
+    context: int = Field(256, gt=0)
+    vocab_size: int = Field(0, ge=0)
+    position: Literal["rotary", "learned"] = "rotary"
+    rotary_base: float = Field(10000.0, gt=1)
+    norm: Literal["rms", "layer"] = "rms"
+    feedforward: Literal["relu2", "swiglu", "gelu"] = "relu2"
+    hidden: int = Field(0, ge=0)
+    bias: bool = False
+    qk_norm: bool = True
+    tied: bool = False
+    softcap: float = Field(15.0, ge=0)
+    zero_init: bool = True
+    bigram: bool = False
+    value_embedding: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> GPTConfig:
+        if self.width % self.head_count:
+            raise ValueError(f"dim ({self.width}) must be a multiple of heads ({self.head_count})")
+        if self.position == "rotary" and self.width // self.head_count % 2:
+            raise ValueError("rotary positions turn pairs: dim / heads must be even")
+        if self.groups and self.head_count % self.groups:
+            raise ValueError(f"heads ({self.head_count}) must be a multiple of groups ({self.groups})")
+        if self.bigram and self.vocab_size > BIGRAM_LIMIT:
+            raise ValueError(f"bigram needs a row for every pair: vocab_size must be at most {BIGRAM_LIMIT}")
+        return self
+
+    @property
+    def width(self) -> int:
+        return self.dim or HEAD_DIM * self.depth
+
+    @property
+    def head_count(self) -> int:
+        """`heads`, or the smallest number that divides the width into heads of at most 64."""
+        if self.heads:
+            return self.heads
+        return next(n for n in range(max(1, math.ceil(self.width / HEAD_DIM)), self.width + 1) if self.width % n == 0)
+
+    @property
+    def group_count(self) -> int:
+        return self.groups or self.head_count
+
+    @property
+    def hidden_width(self) -> int:
+        if self.hidden:
+            return self.hidden
+        return 32 * math.ceil(self.width / 12) if self.feedforward == "swiglu" else 4 * self.width
+
+    @classmethod
+    def gpt2(cls, size: str = "124M", **changes: Any) -> GPTConfig:
+        """The published GPT-2 called `size`, a key of `SIZES`, with any field changed."""
+        if size not in SIZES:
+            raise unknown("GPT-2", size, SIZES)
+        published = {
+            **SIZES[size], "context": 1024, "vocab_size": 50257, "position": "learned", "norm": "layer",
+            "feedforward": "gelu", "bias": True, "qk_norm": False, "tied": True, "softcap": 0.0, "zero_init": False,
+        }
+        return cls.read({**published, **changes})
+
+
+class GPT(nn.Module):
+    """A stack of causal blocks between a token embedding and a head over the vocabulary.
+
+        tokens -> embedding (+ learned positions | + bigram) -> blocks -> norm -> head -> (softcap) -> logits
+        block:  x + attention(norm(x)), then x + feedforward(norm(x))
+
+    `GPTConfig.gpt2()` is GPT-2: Radford et al. (2019), "Language Models are Unsupervised Multitask Learners":
+    learned positions, LayerNorm, GELU, biases, the head tied to the embedding; weights start as there, normal
+    with 0.02, those of the output projections divided by sqrt(2 depth).
+
+    The defaults are what the years since have shown to learn faster: rotary positions (Su et al., 2021), RMSNorm
+    (Zhang, Sennrich, 2019), normalised queries and keys (Dehghani et al., 2023), ReLU^2 (So et al., 2021) or SwiGLU
+    (Shazeer, 2020), a soft cap on the logits (Gemma 2, 2024), no biases, an untied head, and output projections that
+    start at zero (Zhang et al., 2019, "Fixup"), so that every block starts as the identity. `bigram` and
+    `value_embedding` give the first layers what they otherwise have to learn: which token came before, and
+    values that do not pass through the residual stream (Zhou et al., 2024, "Value Residual Learning").
+    """
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        require_sizes(config, "vocab_size")
+        self.config = config
+        vocab, dim = config.vocab_size, config.width
+        head_dim = dim // config.head_count
+        self.tokens = nn.Embedding(vocab, dim)
+        self.positions = Learned(config.context, dim) if config.position == "learned" else None
+        self.rotary = Rotary(head_dim, config.rotary_base) if config.position == "rotary" else None
+        self.pairs = nn.Embedding((vocab + 1) * vocab, dim) if config.bigram else None
+        self.values = nn.ModuleList(
+            nn.Embedding(vocab, config.group_count * head_dim) for _ in range(config.depth * config.value_embedding)
+        )
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
+        self.norm = _norm(config)
+        self.head = None if config.tied else nn.Linear(dim, vocab, bias=False)
+        self._initialise()
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        documents: Int[Tensor, "batch time"] | None = None,
+        positions: Int[Tensor, "..."] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch time vocab"]:
+        """Logits of the token after each token.
+
+        Args:
+            tokens: ids.
+            documents: for rows packed with several documents, the number of each token's; none sees another.
+            positions: (time,) or (batch, time); counted from the start of the row or document when not given.
+            cache: what was seen before `tokens`; from `new_cache`.
+        """
+        return self.unembed(self.features(tokens, documents=documents, positions=positions, cache=cache))
+
+    def features(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        *,
+        documents: Int[Tensor, "batch time"] | None = None,
+        positions: Int[Tensor, "..."] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch time dim"]:
+        """The normalised hidden states that `unembed` turns into logits; arguments as in `forward`."""
+        if positions is None:
+            positions = self._positions(tokens, documents, cache)
+        mask = document_mask(documents) if documents is not None else None
+        if cache is not None:
+            mask = cache.mask(tokens.shape[1])
+        rotation = None if self.rotary is None else self.rotary(positions)
+        x = F.dropout(self._embed(tokens, positions, cache), self.config.dropout, self.training)
+        for index, block in enumerate(self.blocks):
+            x = block(
+                x,
+                mask=mask,
+                rotation=rotation,
+                cache=None if cache is None else cache.layer(index),
+                value=self.values[index](tokens) if self.values else None,
+            )
+        if cache is not None:
+            cache.advance(tokens.shape[1])
+        return self.norm(x)
+
+    def unembed(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits, in single precision, of hidden states that `features` gave."""
+        logits = F.linear(hidden, self.tokens.weight if self.head is None else self.head.weight).float()
+        cap = self.config.softcap
+        return torch.tanh(logits / cap) * cap if cap else logits
+
+    def new_cache(
+        self,
+        batch: int,
+        length: int | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        start: Int[Tensor, "batch"] | None = None,
+    ) -> KVCache:
+        """An empty cache for `batch` rows of up to `length` tokens (the context when not given)."""
+        weight, config = self.tokens.weight, self.config
+        return KVCache(
+            config.depth,
+            batch,
+            config.group_count,
+            length or config.context,
+            config.width // config.head_count,
+            dtype=dtype or weight.dtype,
+            device=device or weight.device,
+            start=start,
+        )
+
+    def _positions(self, tokens: Tensor, documents: Tensor | None, cache: KVCache | None) -> Tensor:
+        if cache is not None:
+            return cache.positions(tokens.shape[1])
+        index_T = torch.arange(tokens.shape[1], device=tokens.device)
+        if documents is None:
+            return index_T
+        begins = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
+        return index_T - (index_T * begins).cummax(1).values
+
+    def _embed(self, tokens: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
+        x = self.tokens(tokens)
+        if self.positions is not None:
+            held = 0 if cache is None else cache.length
+            if held + tokens.shape[1] > self.config.context and cache is None:
+                raise UserError(
+                    "the row is longer than the context of the model",
+                    got=tokens.shape[1],
+                    expected=f"at most {self.config.context} tokens",
+                )
+            x = x + self.positions(positions)
+        if self.pairs is not None:
+            x = x + self.pairs(self._previous(tokens, positions, cache) * self.config.vocab_size + tokens)
+        return x
+
+    def _previous(self, tokens: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
+        """The token before each token; at position 0 the reserved id vocab_size, which stands for none."""
+        none = self.config.vocab_size
+        carried = None if cache is None else cache.memory.get("previous")
+        first = torch.full_like(tokens[:, :1], none) if carried is None else carried
+        if cache is not None:
+            cache.memory["previous"] = tokens[:, -1:]
+        return torch.cat((first, tokens[:, :-1]), dim=1).masked_fill(positions == 0, none)
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        residual = 0.02 / math.sqrt(2 * self.config.depth)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias") or name.startswith("pairs"):
+                parameter.zero_()
+            elif name.endswith(("output.weight", "down.weight")):
+                parameter.normal_(std=0.0 if self.config.zero_init else residual)
+            elif parameter.dim() > 1:
+                parameter.normal_(std=0.02)
+
+
+def _block(config: GPTConfig) -> Block:
+    attention = Attention(
+        config.width,
+        config.head_count,
+        groups=config.group_count,
+        bias=config.bias,
+        qk_norm=config.qk_norm,
+        dropout=config.dropout,
+        causal=True,
+    )
+    if config.feedforward == "swiglu":
+        feedforward = GatedFeedForward(config.width, config.hidden_width, "silu", config.bias)
+    else:
+        name = {"gelu": "gelu_tanh", "relu2": "relu2"}[config.feedforward]
+        feedforward = FeedForward(config.width, config.hidden_width, name, config.bias)
+    return Block(attention, _norm(config), feedforward, _norm(config), dropout=config.dropout)
+
+
+def _norm(config: GPTConfig) -> LayerNorm | RMSNorm:
+    return LayerNorm(config.width, bias=config.bias) if config.norm == "layer" else RMSNorm(config.width)

@@ -1,0 +1,58 @@
+"""What convolutional networks share: one convolution with what follows it, and images brought to a size."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from descent.nn.feedforward import named_activation
+
+
+class Convolution(nn.Module):
+    """pool(activation(norm(convolution(x)))), of which every part but the first may be left out.
+
+    Args:
+        inputs: channels that come in.
+        outputs: channels that go out.
+        kernel: side of the square kernel.
+        stride: step of the kernel.
+        padding: zeros put around the image on each side.
+        norm: a built norm over `outputs` channels; the convolution then has no bias, the norm's takes its place.
+        activation: a name of `descent.nn.feedforward.ACTIVATIONS`; none when not given.
+        pool: a built pooling layer.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        norm: nn.Module | None = None,
+        activation: str | None = None,
+        pool: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=norm is None)
+        self.norm, self.pool = norm, pool
+        self.activation = None if activation is None else named_activation(activation)
+
+    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs rows columns"]:
+        x = self.convolution(x)
+        for part in (self.norm, self.activation, self.pool):
+            x = x if part is None else part(x)
+        return x
+
+
+def fit(images: Float[Tensor, "batch channels height width"], size: int) -> Float[Tensor, "batch channels size size"]:
+    """Images as squares of `size` pixels: a border of zeros where at most an eighth is missing, else resized."""
+    height, width = images.shape[-2:]
+    if height == width == size:
+        return images
+    if max(height, width) <= size and min(height, width) >= size - size // 8:
+        left, top = (size - width) // 2, (size - height) // 2
+        return F.pad(images, (left, size - width - left, top, size - height - top))
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=max(height, width) > size)

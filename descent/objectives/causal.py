@@ -1,0 +1,122 @@
+"""Causal language modelling: at every position, predict the token that comes next.
+
+The head of a language model is its largest matrix and its output the largest tensor of a step
+(2,048 tokens x 50,304 entries x 4 bytes = 412 MB). So the head and the cross-entropy are computed
+for a chunk of positions at a time, and each chunk's gradient is taken at once, while its logits are
+still there: no more than one chunk of logits exists, and none is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from descent.config import Config, Field
+from descent.objectives.objective import Batch, Objective, Phase
+
+IGNORED = -100
+LOGITS_AT_ONCE = 2**25
+
+
+class LanguageModel(Protocol):
+    """What a model offers to be trained causally: features (B, T, C), and logits from them."""
+
+    def features(
+        self, tokens: Tensor, *, documents: Tensor | None = None, positions: Tensor | None = None
+    ) -> Tensor: ...
+
+    def unembed(self, features: Tensor) -> Tensor: ...
+
+
+class CausalConfig(Config):
+    type: Literal["causal"] = "causal"
+    chunk: int = Field(default=0, ge=0, description="positions per chunk of logits; 0 = by vocabulary")
+
+
+class Causal(Objective):
+    """Mean cross-entropy in nats over the targets that are not ignored (-100)."""
+
+    def __init__(self, config: CausalConfig | None = None):
+        self.config = config or CausalConfig()
+
+    def targets(self, phase: Phase, batch: Batch) -> int:
+        return int((batch["targets"] != IGNORED).sum())
+
+    def loss(self, model: nn.Module, phase: Phase, batch: Batch) -> Tensor:
+        total, count = causal_loss(model, batch, self.config.chunk)
+        return total / count.clamp(min=1)
+
+
+def causal_loss(model: Any, batch: Batch, chunk: int = 0) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """The summed loss of a batch in nats, and the number of targets it is over.
+
+    Args:
+        model: a `LanguageModel`.
+        batch: `tokens` and `targets` (batch, time); optionally `documents` and `positions`.
+        chunk: positions whose logits are held at once; 0 chooses by the size of the vocabulary.
+    """
+    features = model.features(
+        batch["tokens"], documents=batch.get("documents"), positions=batch.get("positions")
+    )
+    features, targets = features.flatten(0, 1), batch["targets"].flatten()
+    count = (targets != IGNORED).sum()
+    chunk = chunk or max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if chunk >= len(targets):
+        return _cross_entropy(model.unembed, features, targets), count
+    if not torch.is_grad_enabled():
+        parts = zip(features.split(chunk), targets.split(chunk), strict=True)
+        return torch.stack([_cross_entropy(model.unembed, f, t) for f, t in parts]).sum(), count
+    return _ChunkedCrossEntropy.apply(features, targets, model.unembed, chunk, *parameters), count
+
+
+def _cross_entropy(unembed: Callable[[Tensor], Tensor], features: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(unembed(features).float(), targets, ignore_index=IGNORED, reduction="sum")
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Loss and gradients chunk by chunk in the forward pass; backward only scales the gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        targets: Tensor,
+        unembed: Callable[[Tensor], Tensor],
+        chunk: int,
+        *parameters: Tensor,
+    ) -> Tensor:
+        total = features.new_zeros((), dtype=torch.float32)
+        by_features = torch.empty_like(features)
+        by_parameters: list[Tensor | None] = [None] * len(parameters)
+        for start in range(0, len(targets), chunk):
+            part = slice(start, start + chunk)
+            with torch.enable_grad():
+                leaf = features[part].detach().requires_grad_()
+                loss = _cross_entropy(unembed, leaf, targets[part])
+            found = torch.autograd.grad(loss, (leaf, *parameters), allow_unused=True)
+            by_features[part] = found[0]
+            _accumulate(by_parameters, found[1:])
+            total += loss.detach()
+        ctx.used = [gradient is not None for gradient in by_parameters]
+        ctx.save_for_backward(by_features, *(g for g in by_parameters if g is not None))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        by_features, *saved = ctx.saved_tensors
+        scale, rest = outputs[0], iter(saved)
+        by_parameters = [next(rest).mul_(scale) if used else None for used in ctx.used]
+        return by_features * scale, None, None, None, *by_parameters
+
+
+def _accumulate(totals: list[Tensor | None], found: Sequence[Tensor | None]) -> None:
+    for index, gradient in enumerate(found):
+        held = totals[index]
+        if gradient is not None:
+            totals[index] = gradient if held is None else held.add_(gradient)

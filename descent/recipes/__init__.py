@@ -1,0 +1,84 @@
+"""Named recipes: each a function that returns a complete `Recipe`, and the way from a name to one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descent.errors import UserError, nearest, unknown
+
+if TYPE_CHECKING:
+    from descent.runs.recipe import Recipe
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a recipe is, and what it is for (known without importing anything heavy)."""
+
+    about: str
+    module: str
+    function: str
+
+
+CATALOG: dict[str, Entry] = {
+    "linear-housing": Entry("linear regression on California housing prices", "tables", "linear_housing"),
+    "linear-diabetes": Entry("linear regression on embedded data (no download)", "tables", "linear_diabetes"),
+    "mlp-digits": Entry("an MLP on 8 x 8 digits (embedded, no download)", "images", "mlp_digits"),
+    "mlp-mnist": Entry("an MLP on MNIST", "images", "mlp_mnist"),
+    "lenet-digits": Entry("LeNet-5 on 8 x 8 digits (embedded, no download)", "images", "lenet_digits"),
+    "lenet-mnist": Entry("LeNet-5 on MNIST, shifted and turned a little", "images", "lenet_mnist"),
+    "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
+    "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
+    "gpt-shakespeare-short": Entry("the same in 2 minutes", "text", "gpt_shakespeare_short"),
+    "gpt-shakespeare-long": Entry("the same in 30 minutes", "text", "gpt_shakespeare_long"),
+    "gpt-poetry": Entry("a GPT that writes Tang poems", "text", "gpt_poetry"),
+    "gpt-names": Entry("a small GPT that makes up first names", "text", "gpt_names"),
+    "gpt2-124m": Entry("GPT-2 at its published size, for benchmarks", "text", "gpt2_124m"),
+}
+
+
+def get(name: str) -> Recipe:
+    """The recipe of that name, or a `UserError` naming the nearest."""
+    if name not in CATALOG:
+        raise unknown("recipe", name, CATALOG)
+    entry = CATALOG[name]
+    return getattr(importlib.import_module(f"descent.recipes.{entry.module}"), entry.function)()
+
+
+def resolve(where: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
+    """The recipe that a name or a TOML file and some overrides describe.
+
+    Args:
+        where: a name from `CATALOG`, or a TOML file: a whole recipe, or one with `base = "<name>"` (or
+            a path beside it) and only what differs.
+        overrides: `key=value` strings, or dotted keys with values.
+    """
+    from descent.runs.overrides import apply
+
+    return apply(_tables(where), overrides, str(where))
+
+
+def _tables(where: str | Path, depth: int = 0) -> dict[str, Any]:
+    from descent.runs.overrides import merge, renew_sizes
+    from descent.runs.recipe import read_toml
+
+    path = Path(where)
+    is_file = path.suffix == ".toml" or (path.is_file() and str(where) not in CATALOG)
+    if not is_file:
+        return get(str(where)).table()
+    if not path.is_file():
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.toml")])
+        raise UserError(f"{path} is not there", hint=f"did you mean {near}?" if near else None)
+    tables = read_toml(path)
+    base = tables.pop("base", None)
+    if base is None:
+        return tables
+    if not isinstance(base, str) or depth > 8:
+        raise UserError(f"{path}: base must name a recipe or a TOML file", got=base)
+    beside = path.parent / base
+    found = _tables(beside if base.endswith(".toml") else base, depth + 1)
+    return renew_sizes(merge(found, {"name": path.stem, **tables, "claim": None}), tables)
+
+

@@ -1,0 +1,64 @@
+"""Recipes on images of digits."""
+
+from __future__ import annotations
+
+from descent.data.config import ImageData
+from descent.models.lenet import LeNetConfig
+from descent.models.mlp import MLPConfig
+from descent.objectives import SupervisedConfig
+from descent.runs.recipe import Budget, EvaluationPlan, Recipe
+from descent.training.optimizers import AdamWConfig
+from descent.training.schedules import CosineConfig
+
+
+def mlp_digits() -> Recipe:
+    """A small MLP on scikit-learn's bundled 8 x 8 digits."""
+    return Recipe(
+        name="mlp-digits",
+        about="an MLP on 8 x 8 digits (embedded, no download)",
+        precision="fp32",
+        data=ImageData(source="digits"),
+        model=MLPConfig(hidden=(128, 128), dropout=0.1),
+        objective=SupervisedConfig(loss="cross_entropy"),
+        optimizer=AdamWConfig(learning_rate=2e-3, weight_decay=0.05, betas=(0.9, 0.99)),
+        schedule=CosineConfig(warmup=0.05),
+        budget=Budget(epochs=60, batch_size=64),
+        evaluation=EvaluationPlan(every=200, metric="accuracy"),
+    )
+
+
+def mlp_mnist() -> Recipe:
+    """Two hidden layers with dropout, each training image shifted by up to two pixels."""
+    return mlp_digits().replace(
+        name="mlp-mnist",
+        about="an MLP on MNIST",
+        precision="auto",
+        data=ImageData(source="mnist", augment="shift").table(),
+        model=MLPConfig(hidden=(512, 512), dropout=0.2).table(),
+        optimizer=AdamWConfig(learning_rate=2e-3, weight_decay=0.05, betas=(0.9, 0.99)).table(),
+        budget=Budget(epochs=20, batch_size=256).table(),
+        evaluation=EvaluationPlan(every=1000, metric="accuracy", batch_size=2000).table(),
+    )
+
+
+def lenet_digits() -> Recipe:
+    """LeNet-5 on 8 x 8 digits, brought to its 32 x 32 input."""
+    return mlp_digits().replace(
+        name="lenet-digits",
+        about="LeNet-5 on 8 x 8 digits (embedded, no download)",
+        data=ImageData(source="digits", augment="shift").table(),
+        model=LeNetConfig().table(),
+        budget=Budget(epochs=40, batch_size=64).table(),
+    )
+
+
+def lenet_mnist() -> Recipe:
+    """LeNet-5 with small random rotations, scalings and shifts of the training images."""
+    return mlp_mnist().replace(
+        name="lenet-mnist",
+        about="LeNet-5 on MNIST, shifted and turned a little",
+        data=ImageData(source="mnist", augment="affine").table(),
+        model=LeNetConfig().table(),
+        budget=Budget(epochs=12, batch_size=128).table(),
+        evaluation=EvaluationPlan(every=1000, metric="accuracy", batch_size=2000).table(),
+    )

@@ -1,0 +1,106 @@
+"""Recipes on text."""
+
+from __future__ import annotations
+
+from descent.data.config import TextData
+from descent.models.gpt import GPTConfig
+from descent.objectives import CausalConfig
+from descent.runs.recipe import Budget, EvaluationPlan, Recipe, SamplePlan
+from descent.text import TokenizerConfig
+from descent.training.optimizers import AdamWConfig, MuonConfig
+from descent.training.schedules import CosineConfig, TrapezoidConfig
+
+
+def gpt() -> Recipe:
+    """The default: Python's own reference documentation, about three minutes on two cores."""
+    return Recipe(
+        name="gpt",
+        about="a GPT on Python's own documentation (embedded, no download)",
+        data=TextData(source="python-docs"),
+        tokenizer=TokenizerConfig(kind="bpe", vocab_size=1024),
+        model=GPTConfig(depth=4, dim=256, context=256, dropout=0.1),
+        objective=CausalConfig(),
+        optimizer=MuonConfig(learning_rate=0.02, adam_learning_rate=3e-3, weight_decay=0.1),
+        schedule=TrapezoidConfig(warmup=0.02, cooldown=0.5),
+        clip_norm=1.0,
+        budget=Budget(steps=400, batch_size=32),
+        evaluation=EvaluationPlan(every=100, batch_size=64),
+        samples=SamplePlan(every=100, prompt="", max_new_tokens=200),
+    )
+
+
+def gpt_shakespeare() -> Recipe:
+    """Characters of Shakespeare; about ten minutes on two cores."""
+    return gpt().replace(
+        name="gpt-shakespeare",
+        about="a character GPT on tinyshakespeare, 10 minutes",
+        data=TextData(source="tinyshakespeare").table(),
+        tokenizer=TokenizerConfig(kind="char").table(),
+        model=GPTConfig(depth=4, dim=192, heads=6, context=256, dropout=0.1, bigram=True).table(),
+        budget=Budget(steps=2000, batch_size=32).table(),
+        evaluation=EvaluationPlan(every=500, batch_size=64).table(),
+        samples=SamplePlan(every=500, prompt="\n", max_new_tokens=400).table(),
+    )
+
+
+def gpt_shakespeare_short() -> Recipe:
+    """Two minutes, for a first look."""
+    return gpt_shakespeare().replace(
+        name="gpt-shakespeare-short",
+        about="the same in 2 minutes",
+        model=GPTConfig(depth=4, dim=128, heads=4, context=128, bigram=True).table(),
+        budget=Budget(steps=1000, batch_size=64).table(),
+    )
+
+
+def gpt_shakespeare_long() -> Recipe:
+    """Half an hour, for the lowest loss."""
+    return gpt_shakespeare().replace(
+        name="gpt-shakespeare-long",
+        about="the same in 30 minutes",
+        budget=Budget(steps=6000, batch_size=32).table(),
+    )
+
+
+def gpt_poetry() -> Recipe:
+    """Tang poems, whole poems packed into rows."""
+    return gpt().replace(
+        name="gpt-poetry",
+        about="a GPT that writes Tang poems",
+        data=TextData(source="chinese-poetry", packing="documents").table(),
+        tokenizer=TokenizerConfig(kind="char").table(),
+        model=GPTConfig(depth=4, dim=256, context=256, dropout=0.2, tied=True).table(),
+        samples=SamplePlan(every=100, prompt="", max_new_tokens=120).table(),
+    )
+
+
+def gpt_names() -> Recipe:
+    """First names, one a document; under a minute."""
+    return gpt().replace(
+        name="gpt-names",
+        about="a small GPT that makes up first names",
+        data=TextData(source="names", packing="documents").table(),
+        tokenizer=TokenizerConfig(kind="char").table(),
+        model=GPTConfig(depth=3, dim=96, heads=3, context=64, bigram=True).table(),
+        budget=Budget(steps=600, batch_size=64).table(),
+        evaluation=EvaluationPlan(every=200, batch_size=256).table(),
+        samples=SamplePlan(every=200, prompt="", max_new_tokens=20).table(),
+    )
+
+
+def gpt2_124m() -> Recipe:
+    """GPT-2's smallest network and its optimizer's published settings, on embedded text."""
+    return Recipe(
+        name="gpt2-124m",
+        about="GPT-2 at its published size, for benchmarks",
+        data=TextData(source="python-source", length=512),
+        tokenizer=TokenizerConfig(kind="bpe", vocab_size=50257),
+        model=GPTConfig.gpt2("124M", vocab_size=0),
+        objective=CausalConfig(),
+        optimizer=AdamWConfig(learning_rate=6e-4, weight_decay=0.1, betas=(0.9, 0.95)),
+        schedule=CosineConfig(warmup=0.02, final=0.1),
+        clip_norm=1.0,
+        budget=Budget(steps=1000, batch_size=4),
+        evaluation=EvaluationPlan(every=0, batch_size=4),
+        samples=SamplePlan(prompt="def ", max_new_tokens=128),
+    )

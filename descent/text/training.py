@@ -1,0 +1,186 @@
+"""Training a tokenizer on texts.
+
+All pieces are learned over the 256 bytes of UTF-8 (each shown as one printable character), so no
+text is unknown. Words are cut by one pattern whose every part is bounded: without the bounds a
+line of a million equal characters is one word, and learning from it is slow beyond use.
+
+- BPE: R. Sennrich et al., arXiv:1508.07909, over bytes as in GPT-2.
+- WordPiece: Y. Wu et al., arXiv:1609.08144; pieces are learned as the library does, by frequency.
+- Unigram: T. Kudo, arXiv:1804.10959.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Library
+
+from descent.errors import UserError, unknown
+from descent.text.config import Kind, TokenizerConfig
+from descent.text.tokenizer import END, UNKNOWN, Tokenizer, byte_symbols
+
+__all__ = ["Progress", "obtain", "train"]
+
+Progress = bool | Callable[[int], None] | None
+"""True: the library's bar on stderr. A callable gets the number of characters read so far."""
+
+# A word with its leading space, up to three digits, a run of signs, a run of white space that leaves its
+# last character to the next word. The sign # stands alone: WordPiece writes ## before a continuation.
+_WORDS = (
+    r"#| ?\p{{L}}{{1,{0}}}| ?\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}#]{{1,{0}}}|\s{{1,{0}}}(?!\S)|\s{{1,{0}}}"
+)
+_LONGEST = 32
+_WORDPIECE_LONGEST = 12  # its search for the longest piece is quadratic in the word
+_DEFAULT_SIZE = 4096
+_SLICE = 1 << 16
+
+
+def obtain(config: TokenizerConfig, texts: Iterable[str], progress: Progress = None) -> Tokenizer:
+    """The tokenizer a recipe asks for: loaded from its path, or trained on the texts."""
+    if config.path is not None:
+        return Tokenizer.load(config.path)
+    return train(config.kind, texts, config.vocab_size, progress)
+
+
+def train(kind: Kind, texts: Iterable[str], vocab_size: int = 0, progress: Progress = None) -> Tokenizer:
+    """A tokenizer learned from texts.
+
+    Args:
+        kind: see `TokenizerConfig`.
+        texts: the training texts, read once.
+        vocab_size: tokens in all, the end mark included; 0 = the kind's default. A small text may
+            not hold that many different pieces; the vocabulary is then smaller.
+        progress: see `Progress`.
+
+    Raises:
+        UserError: the size is too small for the kind, or there is no text.
+    """
+    makers: dict[str, Callable[[Iterator[str], int, bool], Library]] = {
+        "char": _char,
+        "byte": _byte,
+        "bpe": _bpe,
+        "wordpiece": _wordpiece,
+        "unigram": _unigram,
+    }
+    if kind not in makers:
+        raise unknown("kind of tokenizer", kind, makers)
+    least = {"char": 3, "byte": 257, "bpe": 257, "wordpiece": 514, "unigram": 258}[kind]
+    if vocab_size and (vocab_size < least or (kind == "byte" and vocab_size != least)):
+        few = "exactly" if kind == "byte" else "at least"
+        raise UserError(
+            f"vocab_size does not suit a {kind} tokenizer", got=vocab_size, expected=f"{few} {least:,}"
+        )
+    library = makers[kind](_slices(texts, progress), vocab_size, progress is True)
+    return Tokenizer(library.to_str())
+
+
+def _slices(texts: Iterable[str], progress: Progress) -> Iterator[str]:
+    """The texts in short pieces cut after a line's end, counted as they are read."""
+    done, seen = 0, False
+    for text in texts:
+        start = 0
+        while start < len(text):
+            seen = True
+            cut = len(text)
+            if cut - start > _SLICE:
+                cut = text.rfind("\n", start, start + _SLICE) + 1 or start + _SLICE
+            yield text[start:cut]
+            done += cut - start
+            start = cut
+            if callable(progress):
+                progress(done)
+    if not seen:
+        raise UserError("there is no text to learn a tokenizer from", expected="at least one character")
+
+
+def _char(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    found = sorted(counts)
+    if vocab_size and vocab_size - 2 < len(found):
+        # the most frequent ones; by code point where two are equally frequent
+        found = sorted(sorted(found, key=lambda char: (-counts[char], char))[: vocab_size - 2])
+    vocabulary = {token: index for index, token in enumerate([END, UNKNOWN, *found])}
+    library = Library(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    library.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    library.decoder = decoders.Fuse()
+    return _marked(library, UNKNOWN)
+
+
+def _byte(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+    library = Library(models.BPE({symbol: byte for byte, symbol in enumerate(byte_symbols())}, []))
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    library.decoder = decoders.ByteLevel()
+    for _ in texts:
+        continue
+    return _marked(library)
+
+
+def _bpe(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+    library = _over_bytes(models.BPE())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size or _DEFAULT_SIZE,
+        special_tokens=[END],
+        initial_alphabet=sorted(byte_symbols()),
+        show_progress=show,
+    )
+    library.train_from_iterator(texts, trainer)
+    return library
+
+
+def _wordpiece(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+    symbols = byte_symbols()
+    size = vocab_size or _DEFAULT_SIZE
+    library = _over_bytes(models.WordPiece({}, unk_token=UNKNOWN), _WORDPIECE_LONGEST)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=[END, UNKNOWN], initial_alphabet=sorted(symbols), show_progress=show
+    )
+    library.train_from_iterator(texts, trainer)
+    learned = library.get_vocab()
+    # Every byte must also be able to continue a word; the trainer adds only the ones it saw.
+    needed = [END, UNKNOWN, *sorted(symbols), *("##" + symbol for symbol in sorted(symbols))]
+    chosen = dict.fromkeys(needed)
+    pieces = [token for token in sorted(learned, key=lambda token: learned[token]) if token not in chosen]
+    tokens = [*chosen, *pieces[: size - len(chosen)]]
+    model = models.WordPiece(
+        {token: index for index, token in enumerate(tokens)},
+        unk_token=UNKNOWN,
+        max_input_chars_per_word=1000,
+        continuing_subword_prefix="##",
+    )
+    rebuilt = _over_bytes(model, _WORDPIECE_LONGEST)
+    rebuilt.decoder = decoders.Sequence([decoders.Replace(Regex(r"^##(?=.)"), ""), decoders.ByteLevel()])
+    return _marked(rebuilt, UNKNOWN)
+
+
+def _unigram(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+    library = _over_bytes(models.Unigram())
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size or _DEFAULT_SIZE,
+        special_tokens=[END, UNKNOWN],
+        unk_token=UNKNOWN,
+        initial_alphabet=sorted(byte_symbols()),
+        show_progress=show,
+    )
+    library.train_from_iterator(texts, trainer)
+    return library
+
+
+def _over_bytes(model: models.Model, longest: int = _LONGEST) -> Library:
+    library = Library(model)
+    library.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_WORDS.format(longest)), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    library.decoder = decoders.ByteLevel()
+    return library
+
+
+def _marked(library: Library, *others: str) -> Library:
+    library.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in (END, *others)])
+    return library

@@ -1,0 +1,196 @@
+"""Optimizers by configuration: SGD, Adam and AdamW from torch, Muon for matrices beside AdamW.
+
+Every parameter has a role, and the role decides how it is stepped:
+
+    matrix     the weight of a linear layer            weight decay; Muon's
+    kernel     the weight of a convolution             weight decay; Muon's, flattened to a matrix
+    head       the matrix that gives the logits        weight decay; AdamW's
+    embedding  a table that rows are looked up in      AdamW's (each row has its own, rare, gradients)
+    vector     biases, gains of norms, single numbers  AdamW's
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator
+from torch import nn
+from torch.optim import Optimizer
+
+from descent.config import Config, Field
+from descent.training.muon import Muon
+
+Role = Literal["matrix", "kernel", "head", "embedding", "vector"]
+HEADS = frozenset({"head", "lm_head", "unembedding", "classifier"})
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[
+    tuple[Beta, Beta], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+]
+
+
+class SGDConfig(Config):
+    """Stochastic gradient descent, with momentum if it is over 0 (Sutskever et al. 2013)."""
+
+    type: Literal["sgd"] = "sgd"
+    learning_rate: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0, description="of matrices and kernels only")
+
+
+class AdamConfig(Config):
+    """Adam; its weight decay is added to the gradient (Kingma and Ba 2015)."""
+
+    type: Literal["adam"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: Betas = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0, description="of matrices and kernels only")
+
+
+class AdamWConfig(Config):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    type: Literal["adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    betas: Betas = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.1, ge=0, description="of matrices and kernels only")
+    decay_embeddings: bool = Field(default=False, description="weight decay of embeddings too")
+
+
+class MuonConfig(Config):
+    """Muon for matrices and kernels (Jordan et al. 2024), AdamW for all other parameters."""
+
+    type: Literal["muon"] = "muon"
+    learning_rate: float = Field(default=0.02, gt=0, description="of matrices and kernels")
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    nesterov: bool = True
+    weight_decay: float = Field(default=0.0, ge=0, description="of matrices, kernels and the head")
+    iterations: int = Field(default=5, ge=1, le=20, description="of Newton-Schulz")
+    adam_learning_rate: float = Field(default=3e-3, gt=0, description="of all that Muon does not step")
+    embedding_learning_rate: float = Field(default=0.0, ge=0, description="0 = adam_learning_rate")
+    head_learning_rate: float = Field(default=0.0, ge=0, description="0 = adam_learning_rate")
+    betas: Betas = (0.9, 0.95)
+    eps: float = Field(default=1e-8, gt=0)
+
+
+OptimizerConfig = SGDConfig | AdamConfig | AdamWConfig | MuonConfig
+
+
+def roles(model: nn.Module) -> dict[str, Role]:
+    """The role of every parameter, by its name.
+
+    A weight that is tied to an embedding is an embedding. A head is known by its name: `head`,
+    `lm_head`, `unembedding` or `classifier`.
+    """
+    found: dict[int, Role] = {}
+    for path, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            role: Role = "vector" if parameter.ndim < 2 else "matrix"
+            if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+                role = "embedding"
+            elif parameter.ndim >= 2 and isinstance(module, CONVOLUTIONS):
+                role = "kernel"
+            elif parameter.ndim >= 2 and path.rpartition(".")[2] in HEADS:
+                role = "head"
+            elif parameter.ndim > 2:
+                role = "vector"
+            if found.get(id(parameter)) != "embedding":
+                found[id(parameter)] = role
+    return {name: found[id(parameter)] for name, parameter in model.named_parameters()}
+
+
+def build_optimizers(
+    config: OptimizerConfig, model: nn.Module, modules: Sequence[str] = ()
+) -> list[Optimizer]:
+    """The optimizers of one phase.
+
+    Args:
+        config: which optimizer, and its numbers.
+        model: whose parameters are stepped; on its device already.
+        modules: prefixes of the parameter names that the phase trains; empty = all.
+
+    Returns:
+        One optimizer, or two for Muon. Each of their groups carries `initial_lr`, which the loop
+        multiplies by the schedule's factor.
+    """
+    by_role: dict[Role, list[nn.Parameter]] = {}
+    kinds = roles(model)
+    for name, parameter in model.named_parameters():
+        if not modules or any(name == prefix or name.startswith(f"{prefix}.") for prefix in modules):
+            by_role.setdefault(kinds[name], []).append(parameter)
+    built = list(_build(config, by_role))
+    for optimizer in built:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return built
+
+
+def _build(config: OptimizerConfig, by_role: dict[Role, list[nn.Parameter]]) -> Iterable[Optimizer]:
+    decayed: set[Role] = {"matrix", "kernel", "head"}
+    if isinstance(config, MuonConfig):
+        yield from _muon(config, by_role)
+        return
+    if isinstance(config, AdamWConfig) and config.decay_embeddings:
+        decayed.add("embedding")
+    rate = config.learning_rate
+    groups = [
+        {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if role in decayed else 0.0}
+        for role, parameters in by_role.items()
+    ]
+    if isinstance(config, SGDConfig):
+        yield torch.optim.SGD(
+            _merged(groups), lr=rate, momentum=config.momentum, nesterov=config.nesterov, fused=True
+        )
+    else:
+        adam = torch.optim.Adam if isinstance(config, AdamConfig) else torch.optim.AdamW
+        yield adam(_merged(groups), lr=rate, betas=config.betas, eps=config.eps, fused=True)
+
+
+def _muon(config: MuonConfig, by_role: dict[Role, list[nn.Parameter]]) -> Iterable[Optimizer]:
+    matrices = [*by_role.get("matrix", []), *by_role.get("kernel", [])]
+    if matrices:
+        yield Muon(
+            matrices,
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            steps=config.iterations,
+            dtype=product_dtype(matrices[0].device),
+        )
+    own_rates = {"embedding": config.embedding_learning_rate, "head": config.head_learning_rate}
+    groups = [
+        {
+            "params": by_role[role],
+            "lr": own_rates.get(role) or config.adam_learning_rate,
+            "weight_decay": config.weight_decay if role == "head" else 0.0,
+        }
+        for role in ("embedding", "head", "vector")
+        if role in by_role
+    ]
+    if groups:
+        yield torch.optim.AdamW(
+            _merged(groups), lr=config.adam_learning_rate, betas=config.betas, eps=config.eps, fused=True
+        )
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it in hardware. A fact of the machine, not a measurement,
+    so that a resumed run cannot decide otherwise."""
+    native = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups with equal numbers made one: fewer, longer kernel calls."""
+    merged: dict[tuple[float, float], dict[str, Any]] = {}
+    for group in groups:
+        key = (group["lr"], group["weight_decay"])
+        merged.setdefault(key, {**group, "params": []})["params"].extend(group["params"])
+    return list(merged.values())
