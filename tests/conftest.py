@@ -42,6 +42,16 @@ LOCAL_DATA = os.environ.pop("DESCENT_DATA", None)
 os.environ["MPLBACKEND"] = "Agg"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-traces", action="store_true", help="store the loss traces instead of testing them")
+
+
+@pytest.fixture
+def write_traces(request: pytest.FixtureRequest) -> bool:
+    """Whether the stored loss traces are to be written anew (a change on purpose; see CONTRIBUTING.md)."""
+    return request.config.getoption("--write-traces")
+
+
 @pytest.fixture
 def local_data(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of data files named by DESCENT_DATA, which only tests that ask for it get to see."""

@@ -12,6 +12,7 @@ import typer
 
 from descent import ledger
 from descent.cli.data import print_data
+from descent.cli.places import check_recipe
 from descent.cli.terminal import note, print_json, print_table, print_text
 from descent.errors import UserError, unknown
 from descent.models import MODELS
@@ -75,6 +76,7 @@ def list_names(
 @recipe_app.command("show")
 def show_recipe(name: RecipeName, as_json: Json = False) -> None:
     """Print a recipe as TOML, every option resolved."""
+    check_recipe(name)
     from descent.recipes import resolve
     from descent.runs.recipe import recipe_toml
 
@@ -93,6 +95,7 @@ def copy_recipe(
     from descent.cli.template import template
     from descent.recipes import resolve
 
+    check_recipe(name)
     if file.suffix != ".toml":
         raise UserError("a recipe is a TOML file", got=str(file), expected="a name that ends in .toml")
     if name not in CATALOG:

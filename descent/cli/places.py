@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from descent.cli.terminal import note
-from descent.errors import UserError, nearest
+from descent.errors import UserError, nearest, unknown
+from descent.recipes import CATALOG
 
-__all__ = ["RECIPE_FILE", "find_run", "is_run", "runs_below"]
+__all__ = ["RECIPE_FILE", "check_recipe", "find_run", "is_run", "runs_below"]
 
 RECIPE_FILE = "recipe.toml"
 DEPTH = 3
@@ -18,6 +19,12 @@ DEFAULT_ROOT = Path("runs")
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run."""
     return (folder / RECIPE_FILE).is_file()
+
+
+def check_recipe(where: str) -> None:
+    """Answers a mistyped recipe at once, before the schema and torch with it are loaded."""
+    if where not in CATALOG and not where.endswith(".toml") and not Path(where).is_file():
+        raise unknown("recipe", where, CATALOG)
 
 
 def runs_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:

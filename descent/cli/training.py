@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from descent.cli.places import find_run
+from descent.cli.places import check_recipe, find_run
 from descent.cli.terminal import print_text
 from descent.errors import UserError, nearest
 from descent.recipes import CATALOG
@@ -51,9 +51,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train a recipe, or go on with a run; prints the run's folder on stdout."""
+    if recipe is not None and recipe.startswith("-"):
+        raise UserError(f"no such option: {recipe}", hint=_instead(recipe))
     changes = _changes(overrides)
-    if recipe is None or "=" in recipe or recipe.startswith("-"):
-        _changes([recipe] if recipe and recipe.startswith("-") else None)
+    if recipe is None or "=" in recipe:
         raise UserError(
             "name what to train",
             expected="a run's folder" if resume else "a TOML file, or one of " + ", ".join(CATALOG),
@@ -61,6 +62,8 @@ def train(
         )
     if resume and out is None:
         recipe = str(find_run(recipe))
+    else:
+        check_recipe(recipe)
     if dry_run:
         print_text(_resolved(recipe, changes, resume and out is None), end="")
         return

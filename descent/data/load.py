@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from descent.data import parsers
 from descent.data.config import ImageData, TableData, TextData
@@ -28,6 +29,7 @@ _GROUP = 1 << 22
 Report = bool | Callable[[str, int, int], None]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """What `tokenize` needs of a tokenizer."""
 
@@ -167,13 +169,13 @@ def _first(tokenizer: Encoder) -> list[int]:
 def _stream(
     documents: Documents,
     name: str,
-    ids: list[np.ndarray[Any, Any]],
+    ids: list[NDArray[Any]],
     tokenizer: Encoder,
     length: int,
     size: int,
 ) -> StreamSplit:
     mark = np.array([tokenizer.end], dtype=np.int64)
-    parts: list[np.ndarray[Any, Any]] = [] if documents.running else [mark]
+    parts: list[NDArray[Any]] = [] if documents.running else [mark]
     for number, one in enumerate(ids):
         parts += [one] if documents.running and number == len(ids) - 1 else [one, mark]
     tokens = compact(np.concatenate(parts), tokenizer.vocab_size)
@@ -204,9 +206,9 @@ def _bytes_after(text: str, tokenizer: Encoder) -> int:
     return whole - len(token_bytes(tokenizer.encode(text[:64])[0])) if token_bytes else whole
 
 
-def _encode(texts: list[str], tokenizer: Encoder) -> list[np.ndarray[Any, Any]]:
+def _encode(texts: list[str], tokenizer: Encoder) -> list[NDArray[Any]]:
     """Ids of each text, encoded in groups so that the ids of all are never lists at once."""
-    found: list[np.ndarray[Any, Any]] = []
+    found: list[NDArray[Any]] = []
     group: list[str] = []
     size = 0
     for place, text in enumerate(texts):

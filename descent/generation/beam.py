@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -26,15 +26,16 @@ class BeamSettings(Config):
         max_new_tokens: greatest length of a hypothesis, its stop id included.
         beams: hypotheses followed at once.
         results: how many of the best are returned.
-        length_penalty: a finished hypothesis of n tokens scores (sum of log-probabilities) / n^length_penalty.
+        length_penalty: a finished hypothesis of n tokens scores
+            (sum of log-probabilities) / n^length_penalty.
         early_stopping: True ends with the first `beams` finished hypotheses; False also waits for a running
             one that would now score better than the worst of those; "never" for one that might still.
         stop_ids: tokens that finish a hypothesis; counted in its score and length, not returned.
     """
 
-    max_new_tokens: int = Field(128, ge=1)
-    beams: int = Field(4, ge=1)
-    results: int = Field(1, ge=1)
+    max_new_tokens: int = Field(default=128, ge=1)
+    beams: int = Field(default=4, ge=1)
+    results: int = Field(default=1, ge=1)
     length_penalty: float = 1.0
     early_stopping: Literal[True, False, "never"] = False
     stop_ids: Items[Annotated[int, Field(ge=0)]] = ()
@@ -69,7 +70,9 @@ def beam_search(
     """
     settings = settings or BeamSettings()
     if settings.results > settings.beams:
-        raise UserError("results: more than there are beams", got=settings.results, expected=f"at most {settings.beams}")
+        raise UserError(
+            "results: more than there are beams", got=settings.results, expected=f"at most {settings.beams}"
+        )
     check_prompts(model, prompts)
     modes = [module for module in model.modules() if module.training]
     model.eval()
@@ -81,9 +84,11 @@ def beam_search(
 
 
 @torch.inference_mode()
-def _search(model: nn.Module, prompt: list[int], settings: BeamSettings) -> list[Hypothesis]:
+def _search(model: Any, prompt: list[int], settings: BeamSettings) -> list[Hypothesis]:
     beams, context, device = settings.beams, context_limit(model), device_of(model)
-    longest = settings.max_new_tokens if context is None else min(settings.max_new_tokens, context - len(prompt))
+    longest = min(
+        settings.max_new_tokens, settings.max_new_tokens if context is None else context - len(prompt)
+    )
     cache = model.new_cache(beams, length=len(prompt) + longest)
     logits_KV = next_logits(model, torch.tensor([prompt] * beams, device=device), cache)
     # All beams are alike at first: only the first may give candidates.
@@ -113,7 +118,9 @@ def _search(model: nn.Module, prompt: list[int], settings: BeamSettings) -> list
     return finished[: settings.results]
 
 
-def _candidates(sums: Float[Tensor, "beams vocabulary"], beams: int, stops: int) -> list[tuple[int, int, float]]:
+def _candidates(
+    sums: Float[Tensor, "beams vocabulary"], beams: int, stops: int
+) -> list[tuple[int, int, float]]:
     """(beam, token, sum of log-probabilities), best first: enough that `beams` of them do not stop."""
     count = min(max(2, 1 + stops) * beams, sums.numel())
     best_N = sums.flatten().topk(count)

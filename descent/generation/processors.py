@@ -19,9 +19,7 @@ Logits = Float[Tensor, "batch vocabulary"]
 _HEAD = 512  # a sort of 50,000 logits takes milliseconds, the 512 greatest of them a tenth of that
 
 
-def repetition_penalty(
-    logits: Logits, seen: Bool[Tensor, "batch vocabulary"], penalty: float
-) -> Logits:
+def repetition_penalty(logits: Logits, seen: Bool[Tensor, "batch vocabulary"], penalty: float) -> Logits:
     """Divides the positive logits of tokens already seen by `penalty`, and multiplies the negative ones.
 
     Keskar et al. (2019), "CTRL", section 4.1; a token counts once however often it was seen.

@@ -29,13 +29,13 @@ class Settings(Config):
         sliding: at the end of the model's context go on from the last half of it, instead of stopping.
     """
 
-    max_new_tokens: int = Field(128, ge=1)
-    temperature: float = Field(1.0, ge=0)
-    top_k: int = Field(0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    min_p: float = Field(0.0, ge=0, le=1)
-    repetition_penalty: float = Field(1.0, gt=0)
-    seed: int = Field(0, ge=0, lt=2**63)
+    max_new_tokens: int = Field(default=128, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     stop_ids: Items[Annotated[int, Field(ge=0)]] = ()
     stop: Items[Annotated[str, StringConstraints(min_length=1)]] = ()
     sliding: bool = False

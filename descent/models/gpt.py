@@ -209,7 +209,8 @@ class GPT(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
         """Logits, in single precision, of hidden states that `features` gave."""
-        logits = F.linear(hidden, self.tokens.weight if self.head is None else self.head.weight).float()
+        logits = F.linear(hidden, self.tokens.weight) if self.head is None else self.head(hidden)
+        logits = logits.float()
         cap = self.config.softcap
         return torch.tanh(logits / cap) * cap if cap else logits
 

@@ -6,7 +6,7 @@ C model width.
 
 from __future__ import annotations
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,35 +17,14 @@ from descent.errors import UserError
 from descent.nn.cache import LayerCache
 from descent.nn.position import rotate
 
-
-@overload
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    mask: Tensor | None = None,
-    bias: Tensor | None = None,
-    causal: bool = False,
-    scale: float | None = None,
-    dropout: float = 0.0,
-    weights: Literal[False] = False,
-) -> Tensor: ...
+NEVER = -3e4
+"""The score of a forbidden pair: exp of it is 0 in every type, and being finite it gives no NaN."""
 
 
 @overload
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    mask: Tensor | None = None,
-    bias: Tensor | None = None,
-    causal: bool = False,
-    scale: float | None = None,
-    dropout: float = 0.0,
-    weights: Literal[True],
-) -> tuple[Tensor, Tensor]: ...
+def attend(q: Tensor, k: Tensor, v: Tensor, *, weights: Literal[False] = False, **options: Any) -> Tensor: ...
+@overload
+def attend(q: Tensor, k: Tensor, v: Tensor, *, weights: bool, **options: Any) -> Any: ...
 
 
 def attend(
@@ -75,17 +54,27 @@ def attend(
     Returns:
         (batch, heads, queries, dim); zeros for a query that may attend to nothing.
     """
+    if q.dtype != k.dtype:  # a cache may hold keys and values in a wider type than the model's
+        with torch.autocast(q.device.type, enabled=False):
+            wide = attend(
+                q.to(k.dtype), k, v, mask=mask, bias=bias, causal=causal, scale=scale, dropout=dropout, weights=weights
+            )
+        return (wide[0].to(q.dtype), wide[1]) if isinstance(wide, tuple) else wide.to(q.dtype)
+    queries, keys = q.shape[2], k.shape[2]
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    allowed = _allowed(q, k, mask, causal)
-    if weights or _plain_is_faster(q, k):
-        out, probabilities = _plain(q, k, v, allowed, bias, scale, dropout)
+    causal = causal and queries > 1
+    probabilities = None
+    if weights:
+        out, probabilities = _plain(q, k, v, _penalty(q, keys, mask, bias, causal), scale, dropout)
+    elif _plain_is_faster(q, dropout):
+        out = _blocks(q, k, v, mask, bias, causal, scale, dropout)
     else:
-        out, probabilities = _fused(q, k, v, allowed, bias, scale, dropout), None
-    if allowed is not None and (mask is not None or k.shape[2] < q.shape[2]):
-        nowhere = ~allowed.any(-1, keepdim=True)
+        out = _fused(q, k, v, mask, bias, causal, scale, dropout)
+    if mask is not None or (causal and keys < queries):
+        nowhere = ~_allowed(mask, causal, queries, keys, q.device).any(-1, keepdim=True)
         out = out.masked_fill(nowhere, 0)
-        probabilities = probabilities.masked_fill(nowhere, 0) if weights else None
-    return (out, probabilities) if weights else out
+        probabilities = None if probabilities is None else probabilities.masked_fill(nowhere, 0)
+    return out if probabilities is None else (out, probabilities)
 
 
 def document_mask(documents: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch 1 time time"]:
@@ -185,27 +174,34 @@ class Attention(nn.Module):
             q_BHTD, k_BGSD, v_BGSD = self._self(x, rotation, value)
             if cache is not None:
                 k_BGSD, v_BGSD = cache.update(k_BGSD, v_BGSD)
-        out_BHTD, probabilities = attend(
-            q_BHTD, k_BGSD, v_BGSD, mask=mask, bias=bias, causal=self.causal, scale=self.scale,
-            dropout=self.dropout if self.training else 0.0, weights=True,
-        ) if weights else (attend(
-            q_BHTD, k_BGSD, v_BGSD, mask=mask, bias=bias, causal=self.causal, scale=self.scale,
+        attended = attend(
+            q_BHTD,
+            k_BGSD,
+            v_BGSD,
+            mask=mask,
+            bias=bias,
+            causal=self.causal,
+            scale=self.scale,
             dropout=self.dropout if self.training else 0.0,
-        ), None)
+            weights=weights,
+        )
+        out_BHTD, probabilities = attended if weights else (attended, None)
         out_BTC = self.output(out_BHTD.transpose(1, 2).flatten(2))
-        return out_BTC if probabilities is None else (out_BTC, probabilities)
+        return (out_BTC, probabilities) if weights else out_BTC
 
     def _self(
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, value: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         qkv_BHTD = self._split(self.qkv(x))
-        both, turned = self.heads + self.groups, qkv_BHTD[:, : self.heads + self.groups]
-        v_BGSD = qkv_BHTD[:, both:] if value is None else qkv_BHTD[:, both:] + self._split(value)
+        turned, v_BGSD = qkv_BHTD.split((self.heads + self.groups, self.groups), dim=1)
+        if value is not None:
+            v_BGSD = v_BGSD + self._split(value).to(v_BGSD.dtype)
         if self.qk_norm:
             turned = F.rms_norm(turned, (self.head_dim,), eps=1e-6)
         if rotation is not None:
             turned = rotate(turned, rotation)
-        return turned[:, : self.heads], turned[:, self.heads :], v_BGSD
+        q_BHTD, k_BGSD = turned.split((self.heads, self.groups), dim=1)
+        return q_BHTD, k_BGSD, v_BGSD
 
     def _cross(
         self, x: Tensor, context: Tensor | None, rotation: tuple[Tensor, Tensor] | None, cache: LayerCache | None
@@ -229,43 +225,84 @@ class Attention(nn.Module):
         return x_BTC.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-def _allowed(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
-    """The mask and the causal rule as one mask; None when every query may attend to every key."""
+def _plain_is_faster(q: Tensor, dropout: float) -> bool:
+    """Whether holding the scores beats the fused kernel.
+
+    On a CPU in bfloat16 it does: forward and backward take half of the fused kernel's time at 256 and 512 tokens, 0.6
+    at 1,024 (memory then speaks against it, which grows with the square). In single precision they are equal to 1,024
+    and the fused one wins without a backward pass. The fused kernel has no dropout on a CPU.
+    """
+    if q.device.type != "cpu":
+        return False
+    return (q.dtype == torch.bfloat16 and q.shape[2] <= 1024) or dropout > 0
+
+
+def _blocks(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool, scale: float, dropout: float
+) -> Tensor:
+    """`_plain` for blocks of queries; causal ones then need no scores of the keys after them."""
     queries, keys = q.shape[2], k.shape[2]
-    if not causal or queries == 1:
-        return mask
-    past = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
-    return past if mask is None else past & mask
-
-
-def _plain_is_faster(q: Tensor, k: Tensor) -> bool:
-    return False
+    size = queries if not causal or keys < queries else min(256, max(128, queries // 2))
+    outs = []
+    for start in range(0, queries, size):
+        end = min(start + size, queries)
+        seen = keys - queries + end if causal else keys
+        q_BHtD, k_BGsD, v_BGsD = q[:, :, start:end], k[:, :, :seen], v[:, :, :seen]
+        rows, columns = slice(start, end), slice(0, seen)
+        penalty = _penalty(q_BHtD, seen, _crop(mask, rows, columns), _crop(bias, rows, columns), causal)
+        outs.append(_plain(q_BHtD, k_BGsD, v_BGsD, penalty, scale, dropout)[0])
+    return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
 
 
 def _plain(
-    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, bias: Tensor | None, scale: float, dropout: float
+    q: Tensor, k: Tensor, v: Tensor, penalty: Tensor | None, scale: float, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """Scores, softmax and sum as three steps; the scores are held."""
-    queries, groups = q.shape[2], k.shape[1]
-    q_BGXD = (q * scale).unflatten(1, (groups, -1)).flatten(2, 3)  # X = R T: heads of a group as more queries
-    scores = (q_BGXD @ k.transpose(2, 3)).unflatten(2, (-1, queries)).flatten(1, 2)
-    if bias is not None:
-        scores = scores + bias
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-    probabilities = scores.softmax(-1)
-    dropped = F.dropout(probabilities, dropout)
-    out_BGXD = dropped.unflatten(1, (groups, -1)).flatten(2, 3) @ v
-    return out_BGXD.unflatten(2, (-1, queries)).flatten(1, 2), probabilities
+    """Scores, softmax and weighted sum as three steps: the output and the weights."""
+    groups, queries = k.shape[1], q.shape[2]
+    q = q * scale
+    q_BGXD = q if q.shape[1] == groups else q.unflatten(1, (groups, -1)).flatten(2, 3)  # X = R T
+    scores_BHTS = (q_BGXD @ k.transpose(2, 3)).view(*q.shape[:2], queries, -1)
+    if penalty is not None:
+        scores_BHTS += penalty.to(scores_BHTS.dtype)
+    probabilities_BHTS = scores_BHTS.softmax(-1)
+    kept_BHTS = F.dropout(probabilities_BHTS, dropout) if dropout else probabilities_BHTS
+    out_BGXD = kept_BHTS.view(*q_BGXD.shape[:3], -1) @ v
+    return out_BGXD.view(*q.shape[:3], -1), probabilities_BHTS
 
 
 def _fused(
-    q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, bias: Tensor | None, scale: float, dropout: float
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool, scale: float, dropout: float
 ) -> Tensor:
-    """PyTorch's fused kernel; the scores are never held."""
-    if bias is not None and allowed is not None:
-        bias = bias.masked_fill(~allowed, torch.finfo(bias.dtype).min)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=allowed if bias is None else bias, dropout_p=dropout, scale=scale,
-        enable_gqa=q.shape[1] != k.shape[1],
-    )
+    """PyTorch's fused kernel, which never holds all scores."""
+    queries, keys = q.shape[2], k.shape[2]
+    simple = causal and mask is None and bias is None and queries == keys
+    if bias is not None:
+        added = _penalty(q, keys, mask, bias, causal)
+    else:
+        added = None if simple else _allowed(mask, causal, queries, keys, q.device)
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, added, dropout, simple, scale=scale, enable_gqa=grouped)
+
+
+def _allowed(mask: Tensor | None, causal: bool, queries: int, keys: int, device: torch.device) -> Tensor | None:
+    """The mask and the causal rule as one mask; None when every query may attend to every key."""
+    if not causal:
+        return mask
+    past_TS = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return past_TS if mask is None else past_TS & mask
+
+
+def _penalty(q: Tensor, keys: int, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor | None:
+    """The bias, the mask and the causal rule as one tensor to add to the scores."""
+    allowed = _allowed(mask, causal, q.shape[2], keys, q.device)
+    if allowed is None:
+        return bias
+    return torch.where(allowed, q.new_zeros(()) if bias is None else bias, NEVER)
+
+
+def _crop(x: Tensor | None, rows: slice, columns: slice) -> Tensor | None:
+    """The part of a mask or bias that belongs to some queries and keys; an axis of 1 is broadcast, so left alone."""
+    if x is None:
+        return None
+    x = x[..., rows, :] if x.dim() > 1 and x.shape[-2] > 1 else x
+    return x[..., columns] if x.shape[-1] > 1 else x

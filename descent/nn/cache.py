@@ -89,11 +89,12 @@ class KVCache:
         index_S = torch.arange(self.length + count, device=self.keys_LBGSD.device)
         return (index_S >= self.start[:, None])[:, None, None]
 
-    def reorder(self, rows: Int[Tensor, "batch"]) -> None:
-        """Row i becomes what row `rows[i]` was (beam search keeps its best hypotheses so)."""
-        held = slice(0, self.length)
-        for buffer in (self.keys_LBGSD, self.values_LBGSD):
-            buffer[:, :, :, held] = buffer[:, rows, :, held]
+    def reorder(self, rows: Int[Tensor, "rows"]) -> None:
+        """Row i becomes what row `rows[i]` was; there may be more or fewer rows than before.
+
+        Beam search keeps its best hypotheses so, and repeats a prompt it has run once.
+        """
+        self.keys_LBGSD, self.values_LBGSD = self.keys_LBGSD[:, rows], self.values_LBGSD[:, rows]
         self.start = None if self.start is None else self.start[rows]
         self.memory = {name: tensor[rows] for name, tensor in self.memory.items()}
         self.fixed = {index: (k[rows], v[rows]) for index, (k, v) in self.fixed.items()}
@@ -116,7 +117,9 @@ class LayerCache:
     def update(
         self, k: Float[Tensor, "batch groups new dim"], v: Float[Tensor, "batch groups new dim"]
     ) -> tuple[Float[Tensor, "batch groups keys dim"], Float[Tensor, "batch groups keys dim"]]:
-        """Writes the new keys and values behind those held; returns all of them, without copying."""
+        """Writes the new keys and values behind those held; returns all of them, in the type of the cache but for
+        the first time, when they are the new ones themselves.
+        """
         cache, old = self.cache, self.cache.length
         new = old + k.shape[2]
         if new > cache.capacity:
@@ -129,6 +132,8 @@ class LayerCache:
         keys_BGSD, values_BGSD = cache.keys_LBGSD[self.index], cache.values_LBGSD[self.index]
         keys_BGSD[:, :, old:new] = k
         values_BGSD[:, :, old:new] = v
+        if old == 0:
+            return k, v
         return keys_BGSD[:, :, :new], values_BGSD[:, :, :new]
 
     def once(self, make: Callable[[], Pair]) -> Pair:

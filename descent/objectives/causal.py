@@ -9,7 +9,7 @@ still there: no more than one chunk of logits exists, and none is computed twice
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ IGNORED = -100
 LOGITS_AT_ONCE = 2**25
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """What a model offers to be trained causally: features (B, T, C), and logits from them."""
 

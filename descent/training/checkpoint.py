@@ -18,8 +18,10 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +77,7 @@ def folder_name(step: int) -> str:
 
 def steps(folder: Path) -> list[int]:
     """The steps there are checkpoints of, whole or not, in order."""
-    if not folder.is_dir():
-        return []
-    found = [FOLDER.fullmatch(entry.name) for entry in folder.iterdir() if entry.is_dir()]
+    found = [FOLDER.fullmatch(path.name) for path in folder.glob("step-*") if path.is_dir()]
     numbers = sorted(int(match[1]) for match in found if match)
     return [step for step in numbers if (folder / folder_name(step)).is_dir()]
 
@@ -145,7 +145,7 @@ def _put_in_place(temporary: Path, final: Path, manifest: Manifest) -> None:
 
 
 def _unsaved(folder: Path, step: int, error: OSError) -> UserError:
-    good = newest(folder).path if folder.is_dir() else None
+    good = newest(folder).path
     kept = f"the last good checkpoint is {good}" if good else "there is no earlier checkpoint"
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return UserError(
@@ -155,10 +155,13 @@ def _unsaved(folder: Path, step: int, error: OSError) -> UserError:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed saves have left behind."""
-    for entry in folder.iterdir():
-        if entry.name.startswith(TEMPORARY):
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    """Removes what killed saves have left behind, as far as the system lets it."""
+    for entry in folder.glob(f"{TEMPORARY}*"):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                entry.unlink()
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -196,7 +199,7 @@ def verify(path: Path) -> Manifest:
     """
     manifest = read_manifest(path)
     for name, (size, digest) in manifest.files.items():
-        with _open_regular(path / name) as file:
+        with _regular(path / name) as file:
             found = os.fstat(file.fileno()).st_size
             if found != size:
                 raise CorruptArtifact(f"{path / name} has {found:,} bytes, its manifest says {size:,}")
@@ -261,9 +264,10 @@ def prune(folder: Path, keep: int) -> list[Path]:
     for path in paths:
         # The name goes first: a half-deleted folder must not look like a checkpoint.
         doomed = path.with_name(f"{TEMPORARY}{path.name}-old")
-        path.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-    return paths
+        with suppress(OSError):  # one that cannot be deleted stays; the run goes on
+            path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+    return [path for path in paths if not path.exists()]
 
 
 def mark_best(folder: Path, best: Best) -> None:
@@ -298,19 +302,21 @@ def _manifest_text(manifest: Manifest) -> str:
 
 
 def _read_regular(path: Path, most: int) -> bytes:
-    with _open_regular(path) as file:
+    with _regular(path) as file:
         raw = file.read(most + 1)
     if len(raw) > most:
         raise CorruptArtifact(f"{path} is larger than {most:,} bytes")
     return raw
 
 
-def _open_regular(path: Path) -> Any:
+@contextmanager
+def _regular(path: Path) -> Iterator[BufferedReader]:
     """Opens a file that is a file: not a link out of the folder, not a device, not a pipe."""
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):
             raise CorruptArtifact(f"{path} is not a regular file")
-        return open(path, "rb")
+        with open(path, "rb") as file:
+            yield file
     except OSError as error:
         raise CorruptArtifact(f"{path} cannot be read: {error.strerror}") from None
 

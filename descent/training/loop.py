@@ -141,7 +141,7 @@ def train_step(state: State, objective: Objective, batch: Batch, settings: Setti
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * multiple
         with only(state.model, phase):
-            loss, count = _backward(state.model, objective, phase, made, counted, settings)
+            loss, count = accumulate(state.model, objective, phase, made, counted, settings)
             losses[phase.name], norms[phase.name] = _clip(state, phase, loss, settings.clip_norm)
         for optimizer in state.optimizers[phase.name]:
             optimizer.step()
@@ -154,7 +154,7 @@ def train_step(state: State, objective: Objective, batch: Batch, settings: Setti
     return StepReport(state.step, losses, norms, rate, targets)
 
 
-def _backward(
+def accumulate(
     model: nn.Module, objective: Objective, phase: Phase, batch: Batch, counted: Batch, settings: Settings
 ) -> tuple[Tensor, int]:
     """Adds up the gradients of a batch, part by part; returns its mean loss and number of targets."""

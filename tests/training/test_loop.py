@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 
 import pytest
 import torch
@@ -38,9 +39,7 @@ def state_of(model: nn.Module, config: SGDConfig | AdamWConfig | None = None) ->
 
 
 def assert_same_bits(first: nn.Module, second: nn.Module) -> None:
-    for (name, one), (_, other) in zip(
-        first.state_dict().items(), second.state_dict().items(), strict=True
-    ):
+    for (name, one), (_, other) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
         assert torch.equal(one, other), name
 
 
@@ -98,9 +97,7 @@ def test_adversarial_with_a_lazy_regulariser_equals_a_loop_written_by_hand():
     torch.manual_seed(0)
     model = GAN()
     config = AdamWConfig(learning_rate=0.002, weight_decay=0.0)
-    optimizers = {
-        phase.name: build_optimizers(config, model, phase.modules) for phase in Adversarial.phases
-    }
+    optimizers = {phase.name: build_optimizers(config, model, phase.modules) for phase in Adversarial.phases}
     reports: list[StepReport] = []
     train(
         State(model, optimizers),
@@ -185,10 +182,12 @@ def test_freezing_restores_the_flags_there_were():
     model = GAN()
     model.generator[0].weight.requires_grad_(False)  # as a base under LoRA
     before = {name: p.requires_grad for name, p in model.named_parameters()}
-    with pytest.raises(RuntimeError, match="midway"), only(model, Phase("d", ("discriminator",))):
+    with only(model, Phase("d", ("discriminator",))):
         flags = {name: p.requires_grad for name, p in model.named_parameters()}
         assert flags == {name: name.startswith("discriminator") for name in flags}
-        raise RuntimeError("midway")
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+    with suppress(KeyboardInterrupt), only(model, Phase("g", ("generator",))):
+        raise KeyboardInterrupt
     assert {name: p.requires_grad for name, p in model.named_parameters()} == before
 
 
@@ -286,7 +285,7 @@ def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is():
 
     state = state_of(mlp())
     before = state_hash(state)
-    with pytest.raises(NonFiniteLoss, match="gradients not finite: 4.bias"):
+    with pytest.raises(NonFiniteLoss, match=r"gradients not finite: 4\.bias"):
         train(state, Root(), regression_batch, settings=Settings(steps=5))
     assert state_hash(state) == before
 
@@ -295,7 +294,7 @@ def test_weights_that_are_not_finite_are_named():
     state = state_of(mlp())
     with torch.no_grad():
         state.model.get_parameter("2.bias")[1] = torch.nan
-    with pytest.raises(NonFiniteLoss, match="weights not finite: 2.bias\n"):
+    with pytest.raises(NonFiniteLoss, match=r"weights not finite: 2\.bias\n"):
         train(state, Regression(), regression_batch, settings=Settings(steps=5))
 
 

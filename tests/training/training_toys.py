@@ -90,4 +90,7 @@ def mlp(seed: int = 0) -> nn.Sequential:
 def regression_batch(step: int, rows: int = 12) -> Batch:
     generator = torch.Generator().manual_seed(step)
     inputs = torch.randn(rows, 5, generator=generator)
-    return {"inputs": inputs, "targets": inputs[:, :2].sin() + 0.1 * torch.randn(rows, 2, generator=generator)}
+    return {
+        "inputs": inputs,
+        "targets": inputs[:, :2].sin() + 0.1 * torch.randn(rows, 2, generator=generator),
+    }

@@ -1,0 +1,122 @@
+"""A trained model as a folder in the Hugging Face layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from descent.errors import UserError
+from descent.weights import gpt2, safetensors_file
+from descent.weights.folder import CONFIG, GENERATION, OWN, TOKENIZER, WEIGHTS
+
+
+class SavesTokenizer(Protocol):
+    """What is needed of a tokenizer."""
+
+    @property
+    def end(self) -> int: ...
+
+    def save(self, path: Path) -> None: ...
+
+
+def export(
+    folder: Path | str,
+    model: nn.Module,
+    tokenizer: SavesTokenizer | None = None,
+    *,
+    extra: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Writes a model into a folder that `read_folder` reads back.
+
+    A GPT with the shape of GPT-2 is written as transformers' GPT2LMHeadModel, which loads it and gives the
+    same logits. No other model has a class there: its config.json then says `"model_type": "descent"` with
+    our own configuration, and only Descent loads it; weights and tokenizer are plain safetensors and
+    tokenizer.json.
+
+    The folder appears whole or not at all.
+
+    Args:
+        folder: must not exist, or be empty, unless `overwrite`.
+        model: any model with a `config` from `descent.models`; written in the dtype it has.
+        tokenizer: the tokenizer of a language model.
+        extra: what else is needed to use the model (names of classes, ...): a table JSON can hold, kept under
+            "descent" in config.json and given back as `Pretrained.extra`.
+        overwrite: replace what is there, if it is an export (holds config.json).
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder cannot be written, or holds something else.
+    """
+    target = Path(folder)
+    _check_target(target, overwrite)
+    config: Any = model.config
+    state = safetensors_file.unshared(model.state_dict())
+    published = gpt2.is_gpt2(config)
+    table = gpt2.config_to(config) if published else {"model_type": OWN, "model": config.table()}
+    table |= {"descent": dict(extra)} if extra else {}
+    tensors = gpt2.state_to(state) if published else state
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
+            new = Path(name) / "export"
+            new.mkdir()
+            _write(new, table, tensors, tokenizer, published)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(new, target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror}") from None
+    return target
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise UserError(f"{target} is not a folder", hint="choose another place for the export")
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise UserError(f"{target} is not empty", hint="choose a new folder, or pass overwrite")
+        if not (target / CONFIG).is_file():
+            raise UserError(f"{target} holds something that is no export", hint="choose a new folder")
+
+
+def _write(
+    folder: Path,
+    table: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    tokenizer: SavesTokenizer | None,
+    published: bool,
+) -> None:
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    if published:
+        end = {} if tokenizer is None else {"bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
+        table = {**table, **end, "dtype": min(dtypes)}
+        _write_json(folder / GENERATION, {"_from_model_config": True, **end})
+    _write_json(folder / CONFIG, table)
+    safetensors_file.write(folder / WEIGHTS, tensors, {"format": "pt"})
+    if tokenizer is not None:
+        tokenizer.save(folder / TOKENIZER)
+        _write_json(folder / "tokenizer_config.json", _tokenizer_config(folder / TOKENIZER, table))
+
+
+def _tokenizer_config(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers needs beside tokenizer.json: which class reads it and which token ends a document."""
+    added = json.loads(path.read_text(encoding="utf-8")).get("added_tokens", [])
+    names = {token["id"]: token["content"] for token in added}
+    end = names.get(table.get("eos_token_id"))
+    special = {} if end is None else {"bos_token": end, "eos_token": end}
+    found = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special}
+    return {**found, "model_max_length": table["n_positions"]} if "n_positions" in table else found
+
+
+def _write_json(path: Path, table: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

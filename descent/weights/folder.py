@@ -1,0 +1,202 @@
+"""A folder in the Hugging Face layout, read without trusting it.
+
+    config.json                    what the network is: `model_type` picks a row of a table here, nothing more
+    model.safetensors              its weights, or several files with model.safetensors.index.json
+    tokenizer.json                 its tokenizer, if it is a language model
+    generation_config.json         how its authors sample from it, if they say so
+
+Nothing in a folder selects code, nothing is unpickled, and no network call is made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torch import Tensor
+
+from descent.config import Config
+from descent.errors import CorruptArtifact, UserError
+from descent.models import MODELS, config_class
+from descent.weights import gpt2, safetensors_file
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TOKENIZER, GENERATION = "tokenizer.json", "generation_config.json"
+OWN = "descent"
+LARGEST_JSON = 8_000_000
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+_SHARD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\.safetensors", re.ASCII)
+_SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a folder holds.
+
+    Attributes:
+        config: the model's configuration; `descent.models.build(config)` makes the model.
+        state: its tensors under our names, ready for `safetensors_file.load_into`.
+        tokenizer: path of its tokenizer.json, or None.
+        generation: fields of `generation.Settings` its authors recommend (may be empty).
+        extra: the table that was given to `export` as `extra` (empty in a folder of another library).
+    """
+
+    config: Config
+    state: dict[str, Tensor]
+    tokenizer: Path | None
+    generation: dict[str, Any]
+    extra: dict[str, Any]
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder in this layout."""
+    return (path / CONFIG).is_file()
+
+
+def read_folder(path: Path | str, *, allow_nonfinite: bool = False) -> Pretrained:
+    """Reads a folder in the Hugging Face layout: a GPT-2, or anything `export` wrote.
+
+    Args:
+        path: the folder.
+        allow_nonfinite: take weights with NaN or infinite values too.
+
+    Raises:
+        UserError: not such a folder, an architecture that is not known, only pickles, weights that do not fit
+            (those of our own exports are compared when they are loaded into the model).
+        CorruptArtifact: a file that is not whole.
+    """
+    folder = Path(path)
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder} holds no {CONFIG}", hint="give a folder in the Hugging Face layout")
+    table = read_json(folder / CONFIG)
+    where = str(folder / CONFIG)
+    config = _config(table, where)
+    tensors = _tensors(folder, allow_nonfinite)
+    state = gpt2.state_from(tensors, config, str(folder)) if table["model_type"] == "gpt2" else tensors
+    tokenizer = folder / TOKENIZER
+    extra = table.get("descent", {})
+    return Pretrained(
+        config,
+        state,
+        tokenizer if tokenizer.is_file() else None,
+        _generation(folder),
+        extra if isinstance(extra, dict) else {},
+    )
+
+
+def _config(table: Mapping[str, Any], where: str) -> Any:
+    if "auto_map" in table:
+        raise UserError(
+            f"{where}: auto_map asks to run code that came with the weights; that is never done",
+            hint="take a checkpoint of a known architecture",
+        )
+    kind = table.get("model_type")
+    if kind == OWN:
+        model = table.get("model")
+        if not isinstance(model, dict) or not isinstance(model.get("type"), str):
+            raise UserError(f"{where}: model: expected a table with a type, as `descent export` writes it")
+        return config_class(model["type"]).read(model, where=where)
+    classes = table.get("architectures") or ["GPT2LMHeadModel"]
+    if kind != "gpt2" or not isinstance(classes, list) or any(name not in gpt2.CLASSES for name in classes):
+        raise UserError(
+            f"{where}: this architecture is not known",
+            got=(kind, classes),
+            expected=f"model_type gpt2 with {gpt2.CLASSES[0]}, or {OWN} with one of " + ", ".join(MODELS),
+        )
+    return gpt2.config_from(table, where)
+
+
+def _tensors(folder: Path, allow_nonfinite: bool) -> dict[str, Tensor]:
+    if (folder / WEIGHTS).is_file():
+        return safetensors_file.read(folder / WEIGHTS, allow_nonfinite=allow_nonfinite)
+    if not (folder / INDEX).is_file():
+        _no_weights(folder)
+    names = _shards(folder / INDEX)
+    tensors: dict[str, Tensor] = {}
+    for file in sorted(set(names.values())):
+        if not (folder / file).is_file():
+            raise CorruptArtifact(f"{folder / INDEX} names {file}, which is not there")
+        held = safetensors_file.read(folder / file, allow_nonfinite=allow_nonfinite)
+        promised = {name for name, shard in names.items() if shard == file}
+        if promised != held.keys():
+            wrong = sorted(promised ^ held.keys())
+            raise CorruptArtifact(
+                f"{folder / file} does not hold what {INDEX} says: " + safetensors_file.shortened(wrong)
+            )
+        tensors |= held
+    return tensors
+
+
+def _shards(index: Path) -> dict[str, str]:
+    """Name of a tensor -> name of the file it is in, a plain name in the same folder."""
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise CorruptArtifact(f"{index}: weight_map is missing")
+    for file in names.values():
+        if not isinstance(file, str) or not _SHARD.fullmatch(file):
+            raise CorruptArtifact(
+                f"{index}: weight_map names a file outside the folder, or no safetensors file",
+                got=file,
+                expected="a plain name such as model-00001-of-00002.safetensors",
+            )
+    return names
+
+
+def _no_weights(folder: Path) -> NoReturn:
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise UserError(
+            f"{folder} has its weights only as a pickle ({pickles[0]}), which can run code when it is opened",
+            expected=WEIGHTS,
+            hint="convert it where you trust it: load it with the library that wrote it and save it as "
+            "safetensors (transformers: model.save_pretrained(folder))",
+        )
+    raise UserError(f"{folder} holds no weights", expected=f"{WEIGHTS} or {INDEX}")
+
+
+def _generation(folder: Path) -> dict[str, Any]:
+    """The recommended settings, where they are of the right type; greedy unless the file says do_sample."""
+    if not (folder / GENERATION).is_file():
+        return {}
+    table = read_json(folder / GENERATION)
+    found: dict[str, Any] = {}
+    if table.get("do_sample") is True:
+        found = {name: table[name] for name in _SETTINGS if type(table.get(name)) in (int, float)}
+        found = {name: value if name == "top_k" else float(value) for name, value in found.items()}
+    stops = table.get("eos_token_id")
+    stops = stops if isinstance(stops, list) else [stops]
+    if all(type(stop) is int and stop >= 0 for stop in stops):
+        found["stop_ids"] = tuple(stops)
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of up to 8 MB; NaN, infinity and a key that stands twice are refused."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise CorruptArtifact(f"{path} is larger than {LARGEST_JSON:,} bytes")
+        table = json.loads(
+            path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_no_constant
+        )
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CorruptArtifact(f"{path} is not valid JSON: {str(error)[:200]}") from None
+    if not isinstance(table, dict):
+        raise CorruptArtifact(f"{path} is not a JSON object")
+    return table
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return table
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

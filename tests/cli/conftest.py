@@ -1,0 +1,88 @@
+"""The command line as a test calls it: arguments in; exit code, stdout and stderr out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def descent(tmp_path, monkeypatch, capsys):
+    """Runs a command in this process, in an empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments, code=0):
+        from descent.cli import main
+
+        capsys.readouterr()
+        result = Result(main([str(argument) for argument in arguments]), *capsys.readouterr())
+        assert result.code == code, (arguments, result)
+        return result
+
+    return call
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Runs a command as a program of its own, in an empty current folder."""
+
+    def start(*arguments, environment=None, **options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "descent", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            **options,
+        )
+
+    return start
+
+
+def make_run(folder, *, name="gpt", steps=100, lines=None, **tables):
+    """A run's folder as far as listing and comparing read it."""
+    import tomli_w
+
+    folder.mkdir(parents=True)
+    recipe = {"name": name, "budget": {"steps": steps, "batch_size": 8}, **tables}
+    (folder / "recipe.toml").write_text(tomli_w.dumps(recipe), encoding="utf-8")
+    events = lines if lines is not None else course(steps)
+    text = "".join(json.dumps(event) + "\n" for event in events)
+    (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
+    (folder / "checkpoints" / f"step-{steps:06d}").mkdir(parents=True)
+    (folder / "checkpoints" / f"step-{steps:06d}" / "model.safetensors").write_bytes(b"0" * 1000)
+    return folder
+
+
+def course(steps, loss=1.5):
+    half = {"event": "evaluation", "split": "validation", "examples": 9}
+    return [
+        {"event": "start", "step": 0},
+        {"event": "step", "step": 1, "loss": 4.0, "seconds": 0.5},
+        {**half, "step": steps // 2, "loss": loss, "accuracy": 0.5, "seconds": 30},
+        {"event": "step", "step": steps, "loss": 2.0, "seconds": 65.0},
+        {**half, "step": steps, "loss": loss + 0.25, "accuracy": 0.75, "seconds": 66},
+        {"event": "sample", "step": steps, "text": "床前明月光"},
+        {"event": "end", "step": steps},
+    ]

@@ -1,0 +1,103 @@
+"""Every recipe's first 20 losses, seeded: a change that should change nothing leaves them as they are.
+
+The data are stand-ins that every machine has alike (scikit-learn's digits and diabetes, a text made
+here), the precision is fp32 and the batches are small; the rest is the recipe's. To change traces on
+purpose:  pytest tests/test_traces.py --write-traces  and say why in the commit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from descent.recipes import CATALOG, get
+from descent.runs.assemble import assemble
+from descent.runs.overrides import override
+from descent.training.loop import StepReport, train
+
+STEPS = 20
+FOLDER = Path(__file__).parent / "traces"
+# Sums are ordered differently by processors with other vector widths; a real change is larger.
+TOLERANCE = 2e-4
+
+WORDS = "when the small river of stone turns, a 山 and 水 remember every name; no wind 月 is lost.".split()
+STAND_INS = {
+    "images": ["data.source=digits"],
+    "table": ["data.source=diabetes", "data.drop_first=false"],
+    "text": ["budget.batch_size=4", "data.validation=0.1", "data.test=0.0"],
+}
+
+
+def stand_in(recipe_name: str, folder: Path) -> list[str]:
+    """Overrides that put small data of the same kind in place of the recipe's."""
+    recipe = get(recipe_name)
+    changes = [*STAND_INS[recipe.data.type], "precision=fp32", "device=cpu", f"budget.steps={STEPS}"]
+    if recipe.data.type == "text":
+        text = folder / "text.txt"
+        text.write_text(made_text(), encoding="utf-8")
+        # The model keeps every part its recipe names, at a size that takes no time.
+        changes += [f"data.path={text}", "data.document=line", "data.length=32", "model.depth=2"]
+        changes += ["model.dim=32", "model.heads=2", "model.context=32", "tokenizer.vocab_size=0"]
+        changes += ["tokenizer.kind=char"]
+    return changes
+
+
+def made_text(lines: int = 400) -> str:
+    """Lines of words chosen by a linear congruential generator: the same on every machine."""
+    state, found = 12345, []
+    for _ in range(lines):
+        words = []
+        for _ in range(8):
+            state = (1103515245 * state + 12345) % 2**31
+            words.append(WORDS[(state >> 16) % len(WORDS)])
+        found.append(" ".join(words))
+    return "\n".join(found) + "\n"
+
+
+def trace(recipe_name: str, folder: Path) -> list[float]:
+    """The losses of the recipe's first steps."""
+    parts = assemble(override(get(recipe_name), stand_in(recipe_name, folder)))
+    losses: list[float] = []
+
+    def record(report: StepReport) -> None:
+        losses.append(next(iter(report.losses.values())))
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(parts.state, parts.objective, parts.batches.batch, settings=parts.settings, after_step=record)
+    finally:
+        torch.set_num_threads(threads)
+    return losses
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_the_first_losses_are_those_on_record(name: str, tmp_path: Path, write_traces: bool) -> None:
+    found, path = trace(name, tmp_path), FOLDER / f"{name}.json"
+    if write_traces:
+        FOLDER.mkdir(exist_ok=True)
+        path.write_text(json.dumps([round(loss, 7) for loss in found], indent=0) + "\n", encoding="utf-8")
+    recorded = json.loads(path.read_text(encoding="utf-8"))
+    assert found == pytest.approx(recorded, rel=TOLERANCE, abs=TOLERANCE)
+
+
+def test_every_trace_belongs_to_a_recipe() -> None:
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(CATALOG)
+
+
+def test_a_changed_learning_rate_shows(tmp_path: Path) -> None:
+    recorded = json.loads((FOLDER / "mlp-digits.json").read_text(encoding="utf-8"))
+    changes = [*stand_in("mlp-digits", tmp_path), "optimizer.learning_rate=0.0022"]
+    parts = assemble(override(get("mlp-digits"), changes))
+    losses: list[float] = []
+    train(
+        parts.state,
+        parts.objective,
+        parts.batches.batch,
+        settings=parts.settings,
+        after_step=lambda report: losses.append(report.losses["train"]),
+    )
+    assert losses != pytest.approx(recorded, rel=TOLERANCE, abs=TOLERANCE)
