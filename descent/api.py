@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from descent.errors import UserError
 from descent.recipes import resolve
 from descent.runs.folder import is_run, open_run
+from descent.runs.load import load as load_model
+from descent.runs.loaded import Loaded
 from descent.runs.overrides import override
 from descent.runs.recipe import Recipe, read_recipe
-from descent.runs.run import Run
+from descent.runs.run import Run, Which
+from descent.runs.train import fork as fork_run
+from descent.runs.train import resume as resume_run
+from descent.runs.train import train as train_recipe
+from descent.weights.export import export as write_folder
 
-if TYPE_CHECKING:
-    from descent.runs.load import Loaded
-
-__all__ = ["Recipe", "Run", "fork", "load", "train"]
+__all__ = ["Loaded", "Recipe", "Run", "export", "fork", "load", "train"]
 
 Overrides = Mapping[str, Any] | Sequence[str] | None
 
@@ -48,9 +51,6 @@ def train(
         CorruptArtifact: no checkpoint of the run to resume is whole.
         LockedRun: another process trains in that folder.
     """
-    from descent.runs.train import resume as resume_run
-    from descent.runs.train import train as train_recipe
-
     if resume and overwrite:
         raise UserError("resume goes on with a run and overwrite removes it: choose one of them")
     changes: Mapping[str, Any] | Sequence[str] = overrides or ()
@@ -80,23 +80,37 @@ def fork(
         step: the checkpoint to start from; the latest when left out.
         quiet: shows no progress.
     """
-    from descent.runs.train import fork as fork_run
-
     folder = run.folder if isinstance(run, Run) else open_run(run)
     return fork_run(folder, overrides or (), out=out, step=step, quiet=quiet)
 
 
-def load(where: str | Path | Run, **options: Any) -> Loaded:
+def load(where: str | Path | Run, which: Which = "best", *, revision: str | None = None) -> Loaded:
     """A trained model, ready for use.
 
     Args:
         where: a run or its folder, a folder in the Hugging Face layout, or a name on the hub such as
             "openai-community/gpt2". A path that exists never opens the network.
-        options: passed on to `descent.runs.load.load`.
-    """
-    from descent.runs.load import load as load_model
+        which: of a run, the checkpoint: "best" (else the latest), "last", or a step.
+        revision: of a model on the hub: a branch, tag or commit.
 
-    return load_model(where.folder if isinstance(where, Run) else where, **options)
+    Raises:
+        UserError: there is no such run, folder or model, or it is of a kind Descent does not know.
+        CorruptArtifact: a file is damaged.
+    """
+    return load_model(where.folder if isinstance(where, Run) else where, which, revision=revision)
+
+
+def export(run: str | Path | Run, out: str | Path, which: Which = "best") -> Path:
+    """Writes a run's model as a folder in the Hugging Face layout, and returns the folder.
+
+    Args:
+        run: the run or its folder.
+        out: must not exist, or be empty.
+        which: the checkpoint, as in `load`.
+    """
+    loaded = load(run, which)
+    extra = {"labels": loaded.labels, "preparation": dict(loaded.preparation), "loss": loaded.loss}
+    return write_folder(out, loaded.model, loaded.tokenizer, extra=extra)
 
 
 def _run_folder(recipe: str | Path | Recipe) -> Path:

@@ -16,7 +16,7 @@ from descent.errors import UserError
 from descent.runs.progress import format_metric
 
 if TYPE_CHECKING:
-    from descent.runs.load import Loaded
+    from descent.runs.loaded import Loaded
 
 PANEL = "Use"
 CONFUSION_CLASSES = 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,7 @@ from descent.generation.stopping import StopStrings
 Reason = Literal["stop", "length"]
 
 
+@runtime_checkable
 class Detokeniser(Protocol):
     """Turns one row's tokens into text as they come; `Tokenizer.stream()` makes one."""
 

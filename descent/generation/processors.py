@@ -53,10 +53,10 @@ def top_p(logits: Logits, p: float) -> Logits:
     if p >= 1:
         return logits
     width = logits.shape[-1]
-    total = logits.logsumexp(-1, keepdim=True)
+    total = logits.double().logsumexp(-1, keepdim=True)  # in float32 its error moves p = 0.999999
     for count in (min(_HEAD, width), width):
         descending_BN = logits.topk(count).values
-        mass_BN = (descending_BN - total).double().exp().cumsum(-1)
+        mass_BN = (descending_BN.double() - total).exp().cumsum(-1)
         if count == width or bool((mass_BN[:, -1] >= p).all()):
             break
     before_BN = mass_BN.roll(1, -1)

@@ -37,8 +37,8 @@ class GPTConfig(Config):
 
     Args:
         depth: number of blocks.
-        dim: width; 0 = 64 * depth. GPT-2's smallest has this ratio, and Kaplan et al. (2020), section 3.1, find
-            the loss nearly flat for ratios from 30 to 150.
+        dim: width; 0 = 64 * depth, the ratio of the smallest GPT-2, near which the loss hardly depends on it
+            (Kaplan et al., 2020, "Scaling Laws for Neural Language Models", section 3.1).
         heads: attention heads; 0 = heads of 64, the size all GPT-2 models have.
         groups: heads that keys and values have; 0 = as many as queries.
         context: longest row, in tokens.
@@ -47,8 +47,8 @@ class GPTConfig(Config):
         rotary_base: base of the rotary wavelengths.
         norm: "rms", or "layer" as in GPT-2.
         feedforward: "relu2", "swiglu", or "gelu" (its tanh approximation) as in GPT-2.
-        hidden: width inside the feed-forward part; 0 = 4 * dim, or for "swiglu" 8/3 * dim (as many parameters)
-            rounded up to a multiple of 32.
+        hidden: width inside the feed-forward part; 0 = 4 * dim, or for "swiglu", which has three matrices in
+            place of two, 8/3 * dim rounded up to a multiple of 32.
         bias: whether the linear maps have biases.
         qk_norm: whether queries and keys are normalised.
         tied: whether the output head is the token embedding.
@@ -101,7 +101,8 @@ class GPTConfig(Config):
         """`heads`, or the smallest number that divides the width into heads of at most 64."""
         if self.heads:
             return self.heads
-        return next(n for n in range(max(1, math.ceil(self.width / HEAD_DIM)), self.width + 1) if self.width % n == 0)
+        fewest = math.ceil(self.width / HEAD_DIM)
+        return next(count for count in range(fewest, self.width + 1) if self.width % count == 0)
 
     @property
     def group_count(self) -> int:
@@ -119,8 +120,17 @@ class GPTConfig(Config):
         if size not in SIZES:
             raise unknown("GPT-2", size, SIZES)
         published = {
-            **SIZES[size], "context": 1024, "vocab_size": 50257, "position": "learned", "norm": "layer",
-            "feedforward": "gelu", "bias": True, "qk_norm": False, "tied": True, "softcap": 0.0, "zero_init": False,
+            **SIZES[size],
+            "context": 1024,
+            "vocab_size": 50257,
+            "position": "learned",
+            "norm": "layer",
+            "feedforward": "gelu",
+            "bias": True,
+            "qk_norm": False,
+            "tied": True,
+            "softcap": 0.0,
+            "zero_init": False,
         }
         return cls.read({**published, **changes})
 
@@ -135,12 +145,13 @@ class GPT(nn.Module):
     learned positions, LayerNorm, GELU, biases, the head tied to the embedding; weights start as there, normal
     with 0.02, those of the output projections divided by sqrt(2 depth).
 
-    The defaults are what the years since have shown to learn faster: rotary positions (Su et al., 2021), RMSNorm
-    (Zhang, Sennrich, 2019), normalised queries and keys (Dehghani et al., 2023), ReLU^2 (So et al., 2021) or SwiGLU
-    (Shazeer, 2020), a soft cap on the logits (Gemma 2, 2024), no biases, an untied head, and output projections that
-    start at zero (Zhang et al., 2019, "Fixup"), so that every block starts as the identity. `bigram` and
-    `value_embedding` give the first layers what they otherwise have to learn: which token came before, and
-    values that do not pass through the residual stream (Zhou et al., 2024, "Value Residual Learning").
+    The defaults are what the years since have shown to learn faster: rotary positions (Su et al., 2021),
+    RMSNorm (Zhang, Sennrich, 2019), normalised queries and keys (Dehghani et al., 2023), ReLU^2 (So et al.,
+    2021) or SwiGLU (Shazeer, 2020), a soft cap on the logits (Gemma 2, 2024), no biases, an untied head, and
+    output projections that start at zero (Zhang et al., 2019, "Fixup"), so that every block starts as the
+    identity. `bigram` and `value_embedding` give the first layers what they otherwise have to learn: which
+    token came before, and values that do not pass through the residual stream (Zhou et al., 2024, "Value
+    Residual Learning").
     """
 
     def __init__(self, config: GPTConfig):
@@ -153,9 +164,8 @@ class GPT(nn.Module):
         self.positions = Learned(config.context, dim) if config.position == "learned" else None
         self.rotary = Rotary(head_dim, config.rotary_base) if config.position == "rotary" else None
         self.pairs = nn.Embedding((vocab + 1) * vocab, dim) if config.bigram else None
-        self.values = nn.ModuleList(
-            nn.Embedding(vocab, config.group_count * head_dim) for _ in range(config.depth * config.value_embedding)
-        )
+        valued, shared = config.depth * config.value_embedding, config.group_count * head_dim
+        self.values = nn.ModuleList(nn.Embedding(vocab, shared) for _ in range(valued))
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.depth))
         self.norm = _norm(config)
         self.head = None if config.tied else nn.Linear(dim, vocab, bias=False)

@@ -47,21 +47,23 @@ class LeNetConfig(Config):
 
 
 class LeNet(nn.Module):
-    """LeNet-5: LeCun, Bottou, Bengio, Haffner (1998), "Gradient-based learning applied to document recognition", II.B.
+    """LeNet-5: five layers of convolution and pooling, two of full connection.
 
         image 32x32 -> C1 5x5 -> 6@28x28 -> S2 pool -> 6@14x14
                     -> C3 5x5 -> 16@10x10 -> S4 pool -> 16@5x5
                     -> C5 5x5 -> 120 -> F6 84 -> outputs
 
+    LeCun, Bottou, Bengio, Haffner (1998), "Gradient-based learning applied to document recognition", II.B.
     The layers and their sizes are those of 1998. Modernised, each to what took its place:
 
     - C3 sees all six maps of S2, where the paper's table I gives each of its maps three to six of them.
-    - Pooling takes the greatest of four values (or their mean, `pool = "average"`); the paper's took the sum times
-      a learned coefficient plus a learned bias, and squashed it.
+    - Pooling takes the greatest of four values (or their mean, `pool = "average"`); the paper's took the sum
+      times a learned coefficient plus a learned bias, and squashed it.
     - ReLU in place of the scaled tanh 1.7159 tanh(2x/3).
-    - A linear output layer for a softmax loss; the paper's output units measured the distance to bitmaps of 7x12
-      pixels (radial basis functions), trained with a margin loss.
-    - Weights start with variance 2 / fan-in (He et al., 2015); dropout before F6 and the output, off by default.
+    - A linear output layer for a softmax loss; the paper's output units measured the distance to bitmaps of
+      7x12 pixels (radial basis functions), trained with a margin loss.
+    - Weights start with variance 2 / fan-in (He et al., 2015).
+    - Dropout before F6 and before the output, off by default.
 
     A 28x28 image gets a border of two pixels, as in the paper; another size is resized to 32x32.
     """
@@ -81,7 +83,7 @@ class LeNet(nn.Module):
         for layer in self.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                nn.init.constant_(layer.get_parameter("bias"), 0.0)
 
     def forward(self, inputs: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs"]:
         features = self.c5(self.c3(self.c1(fit(inputs, 32)))).flatten(1)

@@ -66,4 +66,3 @@ def solve(
     weight = torch.linalg.lstsq(x - mean_x, y - mean_y, driver="gelsd").solution.T
     bias = mean_y - weight @ mean_x
     return weight.to(inputs.dtype), bias.to(inputs.dtype)
-

@@ -42,8 +42,8 @@ class MLP(nn.Module):
     Rumelhart, Hinton, Williams (1986), "Learning representations by back-propagating errors". An input of
     any shape is read as one long vector.
 
-    Differs from the paper: any activation in place of the logistic function; dropout (Srivastava et al., 2014);
-    weights start as He et al. (2015) propose, with variance 2 / fan-in, so that the size of the signal is kept
+    Differs from the paper: any activation in place of the logistic function; dropout (Srivastava et al.,
+    2014); weights start with variance 2 / fan-in (He et al., 2015), which keeps the size of the signal
     through layers of rectifiers, and biases at zero.
     """
 
@@ -52,11 +52,12 @@ class MLP(nn.Module):
         require_sizes(config, "inputs", "outputs")
         self.config = config
         sizes = (math.prod(config.inputs), *config.hidden, config.outputs)
-        self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
+        layers = [nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes)]
         self.activation = named_activation(config.activation)
-        for layer in self.layers:
+        for layer in layers:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, inputs: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch outputs"]:
         hidden = F.dropout(inputs.flatten(1), self.config.input_dropout, self.training)

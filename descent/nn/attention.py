@@ -6,7 +6,7 @@ C model width.
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,12 +19,6 @@ from descent.nn.position import rotate
 
 NEVER = -3e4
 """The score of a forbidden pair: exp of it is 0 in every type, and being finite it gives no NaN."""
-
-
-@overload
-def attend(q: Tensor, k: Tensor, v: Tensor, *, weights: Literal[False] = False, **options: Any) -> Tensor: ...
-@overload
-def attend(q: Tensor, k: Tensor, v: Tensor, *, weights: bool, **options: Any) -> Any: ...
 
 
 def attend(
@@ -43,7 +37,8 @@ def attend(
 
     Args:
         q: queries of H heads.
-        k, v: keys and values of G heads; G divides H, and H / G neighbouring heads share one (Ainslie et al., 2023).
+        k, v: keys and values of G heads; G divides H, and H / G neighbouring heads of queries share one
+            (Ainslie et al., 2023, "GQA").
         mask: True where a query may attend to a key; broadcastable to (batch, heads, queries, keys).
         bias: added to the scores; broadcastable likewise.
         causal: query i sees keys up to i + keys - queries: the queries stand at the end of the keys.
@@ -54,24 +49,15 @@ def attend(
     Returns:
         (batch, heads, queries, dim); zeros for a query that may attend to nothing.
     """
-    if q.dtype != k.dtype:  # a cache may hold keys and values in a wider type than the model's
+    rules = _Rules(mask, bias, causal and q.shape[2] > 1, scale or q.shape[-1] ** -0.5, dropout)
+    if q.dtype == k.dtype:
+        out, probabilities = _by_a_path(q, k, v, rules, weights)
+    else:  # a cache may hold keys and values in a wider type than the model's
         with torch.autocast(q.device.type, enabled=False):
-            wide = attend(
-                q.to(k.dtype), k, v, mask=mask, bias=bias, causal=causal, scale=scale, dropout=dropout, weights=weights
-            )
-        return (wide[0].to(q.dtype), wide[1]) if isinstance(wide, tuple) else wide.to(q.dtype)
-    queries, keys = q.shape[2], k.shape[2]
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    causal = causal and queries > 1
-    probabilities = None
-    if weights:
-        out, probabilities = _plain(q, k, v, _penalty(q, keys, mask, bias, causal), scale, dropout)
-    elif _plain_is_faster(q, dropout):
-        out = _blocks(q, k, v, mask, bias, causal, scale, dropout)
-    else:
-        out = _fused(q, k, v, mask, bias, causal, scale, dropout)
-    if mask is not None or (causal and keys < queries):
-        nowhere = ~_allowed(mask, causal, queries, keys, q.device).any(-1, keepdim=True)
+            out, probabilities = _by_a_path(q.to(k.dtype), k, v, rules, weights)
+        out = out.to(q.dtype)
+    if mask is not None or (rules.causal and k.shape[2] < q.shape[2]):
+        nowhere = ~rules.allowed(q, k).any(-1, keepdim=True)
         out = out.masked_fill(nowhere, 0)
         probabilities = None if probabilities is None else probabilities.masked_fill(nowhere, 0)
     return out if probabilities is None else (out, probabilities)
@@ -84,6 +70,95 @@ def document_mask(documents: Int[Tensor, "batch time"]) -> Bool[Tensor, "batch 1
         documents: the number of the document each token belongs to.
     """
     return (documents[:, :, None] == documents[:, None, :])[:, None]
+
+
+class _Rules(NamedTuple):
+    """How scores become weights: the arguments of `attend` that all paths share."""
+
+    mask: Tensor | None
+    bias: Tensor | None
+    causal: bool
+    scale: float
+    dropout: float
+
+    def allowed(self, q: Tensor, k: Tensor) -> Tensor:
+        """The mask and the causal rule as one mask."""
+        if not self.causal:
+            return q.new_ones((), dtype=torch.bool) if self.mask is None else self.mask
+        queries, keys = q.shape[2], k.shape[2]
+        past_TS = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+        return past_TS if self.mask is None else past_TS & self.mask
+
+    def penalty(self, q: Tensor, k: Tensor) -> Tensor | None:
+        """The bias, the mask and the causal rule as one tensor to add to the scores."""
+        if self.mask is None and not self.causal:
+            return self.bias
+        bias = q.new_zeros(()) if self.bias is None else self.bias
+        return torch.where(self.allowed(q, k), bias, NEVER)
+
+    def block(self, rows: slice, columns: slice) -> _Rules:
+        """The rules of some queries and keys; an axis of size 1 is broadcast, so it stays whole."""
+
+        def crop(x: Tensor | None) -> Tensor | None:
+            if x is None:
+                return None
+            x = x[..., rows, :] if x.dim() > 1 and x.shape[-2] > 1 else x
+            return x[..., columns] if x.shape[-1] > 1 else x
+
+        return self._replace(mask=crop(self.mask), bias=crop(self.bias))
+
+
+def _by_a_path(q: Tensor, k: Tensor, v: Tensor, rules: _Rules, weights: bool) -> tuple[Tensor, Tensor | None]:
+    """The output, and the weights where they are asked for.
+
+    On a CPU in bfloat16 holding the scores pays: forward and backward take half of the fused kernel's time at
+    256 and 512 tokens and 0.6 of it at 1,024, beyond which the memory speaks against it. In single precision
+    the two are about equal with a backward pass, and the fused one wins without. It has no dropout on a CPU.
+    """
+    if weights:
+        return _plain(q, k, v, rules)
+    cpu, small = q.device.type == "cpu", q.dtype == torch.bfloat16 and q.shape[2] <= 1024
+    return (_blocks if cpu and (small or rules.dropout) else _fused)(q, k, v, rules), None
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> Tensor:
+    """PyTorch's fused kernel, which never holds all scores."""
+    simple = rules.causal and rules.mask is None and rules.bias is None and q.shape[2] == k.shape[2]
+    if rules.bias is not None:
+        added = rules.penalty(q, k)
+    else:
+        added = rules.allowed(q, k) if rules.mask is not None or (rules.causal and not simple) else None
+    return F.scaled_dot_product_attention(
+        q, k, v, added, rules.dropout, simple, scale=rules.scale, enable_gqa=q.shape[1] != k.shape[1]
+    )
+
+
+def _blocks(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> Tensor:
+    """`_plain` on blocks of queries: those of a causal one need no scores of the keys after the block."""
+    queries, keys = q.shape[2], k.shape[2]
+    if not rules.causal or keys < queries:
+        return _plain(q, k, v, rules)[0]
+    size = min(256, max(128, queries // 2))
+    outs = []
+    for start in range(0, queries, size):
+        end = min(start + size, queries)
+        rows, seen = slice(start, end), slice(0, keys - queries + end)
+        outs.append(_plain(q[:, :, rows], k[:, :, seen], v[:, :, seen], rules.block(rows, seen))[0])
+    return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
+
+
+def _plain(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> tuple[Tensor, Tensor]:
+    """Scores, softmax and weighted sum as three steps: the output and the weights."""
+    groups, queries = k.shape[1], q.shape[2]
+    penalty, q = rules.penalty(q, k), q * rules.scale
+    q_BGXD = q if q.shape[1] == groups else q.unflatten(1, (groups, -1)).flatten(2, 3)  # X = R T
+    scores_BHTS = (q_BGXD @ k.transpose(2, 3)).view(*q.shape[:2], queries, -1)
+    if penalty is not None:
+        scores_BHTS += penalty.to(scores_BHTS.dtype)
+    probabilities_BHTS = scores_BHTS.softmax(-1)
+    kept_BHTS = F.dropout(probabilities_BHTS, rules.dropout)
+    out_BGXD = kept_BHTS.view(*q_BGXD.shape[:3], -1) @ v
+    return out_BGXD.view(*q.shape[:3], -1), probabilities_BHTS
 
 
 class Attention(nn.Module):
@@ -107,7 +182,7 @@ class Attention(nn.Module):
         bias: whether the projections of query, key and value have biases.
         out_bias: whether the output projection has one; as `bias` when not given.
         qk_norm: whether queries and keys are scaled to mean square 1, without a gain (Dehghani et al., 2023,
-            section 2.1, who use LayerNorm).
+            "Scaling Vision Transformers to 22 Billion Parameters", section 2.1, with LayerNorm).
         scale: factor of the scores; 1 / sqrt(head_dim) when not given.
         dropout: probability of dropping an attention weight.
         causal: whether a token sees only itself and those before it.
@@ -185,9 +260,9 @@ class Attention(nn.Module):
             dropout=self.dropout if self.training else 0.0,
             weights=weights,
         )
-        out_BHTD, probabilities = attended if weights else (attended, None)
+        out_BHTD, probabilities = attended if isinstance(attended, tuple) else (attended, None)
         out_BTC = self.output(out_BHTD.transpose(1, 2).flatten(2))
-        return (out_BTC, probabilities) if weights else out_BTC
+        return out_BTC if probabilities is None else (out_BTC, probabilities)
 
     def _self(
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, value: Tensor | None
@@ -204,7 +279,11 @@ class Attention(nn.Module):
         return q_BHTD, k_BGSD, v_BGSD
 
     def _cross(
-        self, x: Tensor, context: Tensor | None, rotation: tuple[Tensor, Tensor] | None, cache: LayerCache | None
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        rotation: tuple[Tensor, Tensor] | None,
+        cache: LayerCache | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         if rotation is not None:
             raise ValueError("a cross-attention layer has no positions to rotate by")
@@ -223,86 +302,3 @@ class Attention(nn.Module):
 
     def _split(self, x_BTC: Tensor) -> Tensor:
         return x_BTC.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-
-
-def _plain_is_faster(q: Tensor, dropout: float) -> bool:
-    """Whether holding the scores beats the fused kernel.
-
-    On a CPU in bfloat16 it does: forward and backward take half of the fused kernel's time at 256 and 512 tokens, 0.6
-    at 1,024 (memory then speaks against it, which grows with the square). In single precision they are equal to 1,024
-    and the fused one wins without a backward pass. The fused kernel has no dropout on a CPU.
-    """
-    if q.device.type != "cpu":
-        return False
-    return (q.dtype == torch.bfloat16 and q.shape[2] <= 1024) or dropout > 0
-
-
-def _blocks(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool, scale: float, dropout: float
-) -> Tensor:
-    """`_plain` for blocks of queries; causal ones then need no scores of the keys after them."""
-    queries, keys = q.shape[2], k.shape[2]
-    size = queries if not causal or keys < queries else min(256, max(128, queries // 2))
-    outs = []
-    for start in range(0, queries, size):
-        end = min(start + size, queries)
-        seen = keys - queries + end if causal else keys
-        q_BHtD, k_BGsD, v_BGsD = q[:, :, start:end], k[:, :, :seen], v[:, :, :seen]
-        rows, columns = slice(start, end), slice(0, seen)
-        penalty = _penalty(q_BHtD, seen, _crop(mask, rows, columns), _crop(bias, rows, columns), causal)
-        outs.append(_plain(q_BHtD, k_BGsD, v_BGsD, penalty, scale, dropout)[0])
-    return outs[0] if len(outs) == 1 else torch.cat(outs, dim=2)
-
-
-def _plain(
-    q: Tensor, k: Tensor, v: Tensor, penalty: Tensor | None, scale: float, dropout: float
-) -> tuple[Tensor, Tensor]:
-    """Scores, softmax and weighted sum as three steps: the output and the weights."""
-    groups, queries = k.shape[1], q.shape[2]
-    q = q * scale
-    q_BGXD = q if q.shape[1] == groups else q.unflatten(1, (groups, -1)).flatten(2, 3)  # X = R T
-    scores_BHTS = (q_BGXD @ k.transpose(2, 3)).view(*q.shape[:2], queries, -1)
-    if penalty is not None:
-        scores_BHTS += penalty.to(scores_BHTS.dtype)
-    probabilities_BHTS = scores_BHTS.softmax(-1)
-    kept_BHTS = F.dropout(probabilities_BHTS, dropout) if dropout else probabilities_BHTS
-    out_BGXD = kept_BHTS.view(*q_BGXD.shape[:3], -1) @ v
-    return out_BGXD.view(*q.shape[:3], -1), probabilities_BHTS
-
-
-def _fused(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, causal: bool, scale: float, dropout: float
-) -> Tensor:
-    """PyTorch's fused kernel, which never holds all scores."""
-    queries, keys = q.shape[2], k.shape[2]
-    simple = causal and mask is None and bias is None and queries == keys
-    if bias is not None:
-        added = _penalty(q, keys, mask, bias, causal)
-    else:
-        added = None if simple else _allowed(mask, causal, queries, keys, q.device)
-    grouped = q.shape[1] != k.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, added, dropout, simple, scale=scale, enable_gqa=grouped)
-
-
-def _allowed(mask: Tensor | None, causal: bool, queries: int, keys: int, device: torch.device) -> Tensor | None:
-    """The mask and the causal rule as one mask; None when every query may attend to every key."""
-    if not causal:
-        return mask
-    past_TS = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
-    return past_TS if mask is None else past_TS & mask
-
-
-def _penalty(q: Tensor, keys: int, mask: Tensor | None, bias: Tensor | None, causal: bool) -> Tensor | None:
-    """The bias, the mask and the causal rule as one tensor to add to the scores."""
-    allowed = _allowed(mask, causal, q.shape[2], keys, q.device)
-    if allowed is None:
-        return bias
-    return torch.where(allowed, q.new_zeros(()) if bias is None else bias, NEVER)
-
-
-def _crop(x: Tensor | None, rows: slice, columns: slice) -> Tensor | None:
-    """The part of a mask or bias that belongs to some queries and keys; an axis of 1 is broadcast, so left alone."""
-    if x is None:
-        return None
-    x = x[..., rows, :] if x.dim() > 1 and x.shape[-2] > 1 else x
-    return x[..., columns] if x.shape[-1] > 1 else x

@@ -13,7 +13,7 @@ from descent.nn.cache import LayerCache
 
 
 class Block(nn.Module):
-    """Attention, then (in a decoder) attention to a context, then a feed-forward part, each added to its input.
+    """Attention, perhaps attention to a context, then a feed-forward part, each added to its input.
 
         pre:   x + attention(norm(x))      Radford et al. (2019), section 2.3
         post:  norm(x + attention(x))      Vaswani et al. (2017), section 3.1
@@ -59,7 +59,7 @@ class Block(nn.Module):
         cache: LayerCache | None = None,
         value: Float[Tensor, "batch time shared"] | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        """The layer's output; the arguments are those of `Attention`, `context_mask` is the mask of the context."""
+        """The layer's output; arguments as in `Attention`, and `context_mask` for the attention to the context."""
 
         def attend_self(h: Tensor) -> Tensor:
             return self.attention(h, mask=mask, bias=bias, rotation=rotation, cache=cache, value=value)

@@ -76,7 +76,7 @@ class KVCache:
         self.length += count
 
     def positions(self, count: int) -> Int[Tensor, "..."]:
-        """Positions of the next `count` tokens: (count,), or (batch, count) for padded rows; padding is at 0."""
+        """Positions of the next tokens: (count,), or (batch, count) for padded rows, with 0 for padding."""
         index_T = torch.arange(self.length, self.length + count, device=self.keys_LBGSD.device)
         if self.start is None:
             return index_T
@@ -117,8 +117,9 @@ class LayerCache:
     def update(
         self, k: Float[Tensor, "batch groups new dim"], v: Float[Tensor, "batch groups new dim"]
     ) -> tuple[Float[Tensor, "batch groups keys dim"], Float[Tensor, "batch groups keys dim"]]:
-        """Writes the new keys and values behind those held; returns all of them, in the type of the cache but for
-        the first time, when they are the new ones themselves.
+        """Writes the new keys and values behind those held, and returns all of them.
+
+        They come in the type of the cache; the first time they are the new ones themselves.
         """
         cache, old = self.cache, self.cache.length
         new = old + k.shape[2]
@@ -137,7 +138,7 @@ class LayerCache:
         return keys_BGSD[:, :, :new], values_BGSD[:, :, :new]
 
     def once(self, make: Callable[[], Pair]) -> Pair:
-        """Keys and values that do not grow (those of an encoder's output): made at the first call, then kept."""
+        """Keys and values that do not grow (of an encoder's output): made at the first call, then kept."""
         if self.index not in self.cache.fixed:
             self.cache.fixed[self.index] = make()
         return self.cache.fixed[self.index]

@@ -18,7 +18,7 @@ class Convolution(nn.Module):
         kernel: side of the square kernel.
         stride: step of the kernel.
         padding: zeros put around the image on each side.
-        norm: a built norm over `outputs` channels; the convolution then has no bias, the norm's takes its place.
+        norm: a built norm over `outputs` channels, whose bias takes the place of the convolution's.
         activation: a name of `descent.nn.feedforward.ACTIVATIONS`; none when not given.
         pool: a built pooling layer.
     """
@@ -40,15 +40,19 @@ class Convolution(nn.Module):
         self.norm, self.pool = norm, pool
         self.activation = None if activation is None else named_activation(activation)
 
-    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs rows columns"]:
+    def forward(
+        self, x: Float[Tensor, "batch inputs height width"]
+    ) -> Float[Tensor, "batch outputs rows columns"]:
         x = self.convolution(x)
         for part in (self.norm, self.activation, self.pool):
             x = x if part is None else part(x)
         return x
 
 
-def fit(images: Float[Tensor, "batch channels height width"], size: int) -> Float[Tensor, "batch channels size size"]:
-    """Images as squares of `size` pixels: a border of zeros where at most an eighth is missing, else resized."""
+def fit(
+    images: Float[Tensor, "batch channels height width"], size: int
+) -> Float[Tensor, "batch channels size size"]:
+    """Images as squares of `size` pixels: with a border of zeros if at most an eighth is missing, else resized."""
     height, width = images.shape[-2:]
     if height == width == size:
         return images

@@ -84,9 +84,7 @@ class RelativeBias(nn.Module):
         bidirectional: whether keys after the query have half of the buckets (encoder) or none (decoder).
     """
 
-    def __init__(
-        self, heads: int, buckets: int = 32, max_distance: int = 128, bidirectional: bool = True
-    ):
+    def __init__(self, heads: int, buckets: int = 32, max_distance: int = 128, bidirectional: bool = True):
         super().__init__()
         self.buckets, self.max_distance, self.bidirectional = buckets, max_distance, bidirectional
         self.weight = nn.Parameter(torch.empty(buckets, heads))

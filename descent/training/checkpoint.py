@@ -77,7 +77,10 @@ def folder_name(step: int) -> str:
 
 def steps(folder: Path) -> list[int]:
     """The steps there are checkpoints of, whole or not, in order."""
-    found = [FOLDER.fullmatch(path.name) for path in folder.glob("step-*") if path.is_dir()]
+    try:
+        found = [FOLDER.fullmatch(path.name) for path in folder.glob("step-*") if path.is_dir()]
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}") from None
     numbers = sorted(int(match[1]) for match in found if match)
     return [step for step in numbers if (folder / folder_name(step)).is_dir()]
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from descent.data.dataset import Batch
-from descent.errors import UserError
 from descent.generation.protocol import Decodable
 from descent.nn.attention import Attention
 from descent.runs.folder import is_run
@@ -85,7 +84,7 @@ def _plan(
         ("resumed = uninterrupted", 0.0, lambda: of_run(stepping.resumed)),
         ("fused attention = weights-returning", DECIMALS, lambda: fused(model, batch)),
         ("exported and re-loaded = native", 0.0, lambda: exchange.exported(loaded, batch, folder)),
-        ("ours = the reference library's", DECIMALS, lambda: _reference(loaded, batch, folder)),
+        ("ours = the reference library's", DECIMALS, lambda: exchange.reference(loaded, batch, folder)),
     ]
 
 
@@ -117,16 +116,6 @@ def fused(model: nn.Module, batch: Batch) -> tuple[float, str]:
         for handle in handles:
             handle.remove()
     return max(worst), f"{len(layers)} layers"
-
-
-def _reference(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:
-    try:
-        found = exchange.reference(loaded, batch, folder)
-    except UserError as error:
-        raise NotApplicable(error.what) from None
-    if found is None:
-        raise NotApplicable("transformers has no such model, or is not installed")
-    return found
 
 
 def invented(model: nn.Module, rows: int = 3, length: int = 24) -> Batch:

@@ -44,7 +44,8 @@ class Stage:
 
 def accumulated(stage: Stage, folder: Path) -> tuple[float, str]:
     """The gradients of a batch, against those added up over its parts (dropout off)."""
-    parts, batch = stage.parts, stage.examples()
+    parts, held = stage.parts, stage.examples()
+    batch = {name: value.to(parts.settings.device) for name, value in held.items()}
     if not parts.objective.splittable:
         return 0.0, "the objective refuses to be split"
     model = parts.state.model.eval()
@@ -53,7 +54,7 @@ def accumulated(stage: Stage, folder: Path) -> tuple[float, str]:
     for number in (1, pieces):
         model.zero_grad()
         settings = replace(parts.settings, accumulate=number, precision="fp32")
-        accumulate(model, parts.objective, parts.objective.phases[0], batch, settings)
+        accumulate(model, parts.objective, parts.objective.phases[0], batch, held, settings)
         found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     model.zero_grad()
     whole, split = found

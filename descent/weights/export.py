@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from descent.weights import gpt2, safetensors_file
 from descent.weights.folder import CONFIG, GENERATION, OWN, TOKENIZER, WEIGHTS
 
 
+@runtime_checkable
 class SavesTokenizer(Protocol):
     """What is needed of a tokenizer."""
 

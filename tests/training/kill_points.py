@@ -63,7 +63,6 @@ def attempt(folder: Path, state: State, ready: Callable[[], object]) -> None:
         code = SAVED
     except UserError as error:
         code = REFUSED if "cannot be" in error.what else WRONG
-        print(error.what, file=sys.stderr)
     except OSError:
         traceback.print_exc()
     finally:
@@ -166,7 +165,9 @@ def under_strace(judge: Judge, folder: Path, fault: str) -> tuple[int, int]:
         for number in range(1, count + 1):
             how = "signal=KILL" if fault == "kill" else f"error={fault}"
             judge.prepare()
-            code = traced(judge.folder, judge.new, ["-e", f"trace={name}", "-e", f"inject={name}:{how}:when={number}"])
+            code = traced(
+                judge.folder, judge.new, ["-e", f"trace={name}", "-e", f"inject={name}:{how}:when={number}"]
+            )
             where = f"{fault} at {name} {number} of {count}"
             points += 1
             struck += code != SAVED

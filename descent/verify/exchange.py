@@ -1,0 +1,42 @@
+"""Rows about leaving and coming back: an export re-read by us, and read by the reference library."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from descent.data.dataset import Batch
+from descent.runs.load import load
+from descent.runs.loaded import Loaded
+from descent.verify.measure import NotApplicable, difference, model_inputs
+
+
+def exported(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:
+    """Outputs of the model after a trip to disk in the Hugging Face layout."""
+    again = load(loaded.export(folder / "export", overwrite=True))
+    inputs = model_inputs(batch)
+    with torch.inference_mode():
+        worst = difference(again.model(**inputs), loaded.model(**inputs))
+    if loaded.tokenizer is not None and again.tokenizer is not None:
+        same = loaded.tokenizer.fingerprint == again.tokenizer.fingerprint
+        worst = worst if same else float("inf")
+    return worst, "in the Hugging Face layout, fp32"
+
+
+def reference(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:
+    """Logits of transformers on the exported folder, for a model it has."""
+    target = loaded.export(folder / "reference", overwrite=True)
+    kind = json.loads((target / "config.json").read_text(encoding="utf-8"))["model_type"]
+    if kind == "descent":
+        raise NotApplicable(f"transformers has no model like this {loaded.config.type}")  # type: ignore[attr-defined]
+    try:
+        import transformers
+    except ImportError:
+        raise NotApplicable("transformers is not installed") from None
+    model = transformers.AutoModelForCausalLM.from_pretrained(target, torch_dtype=torch.float32).eval()
+    with torch.inference_mode():
+        expected = model(batch["tokens"]).logits
+        found = loaded.model(batch["tokens"])
+    return difference(found, expected), f"transformers {transformers.__version__}, {type(model).__name__}"

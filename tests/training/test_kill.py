@@ -1,0 +1,56 @@
+"""A save that is killed or refused at any system call loses nothing (see `kill_points.py`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def strace_works() -> bool:
+    if not shutil.which("strace"):
+        return False
+    return subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode == 0
+
+
+def struck(folder: Path, *arguments: str) -> dict[str, int]:
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "kill_points.py"), str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["failures"] == [], done.stderr
+    return result
+
+
+needs_strace = pytest.mark.skipif(not strace_works(), reason="needs strace, allowed to trace")
+
+
+@needs_strace
+def test_killed_at_every_system_call_of_a_save(tmp_path: Path):
+    result = struck(tmp_path, "kill")
+    assert result["struck"] == result["points"] > 100
+
+
+@needs_strace
+@pytest.mark.parametrize("fault", ["ENOSPC", pytest.param("EIO", marks=pytest.mark.slow)])
+def test_refused_at_every_system_call_that_can_be(tmp_path: Path, fault: str):
+    result = struck(tmp_path, fault)
+    assert result["struck"] > 40
+
+
+@pytest.mark.skipif(strace_works(), reason="strace strikes at more places")
+def test_killed_at_every_call_python_makes(tmp_path: Path):
+    result = struck(tmp_path, "kill", "fallback")
+    assert result["struck"] > 20
