@@ -72,7 +72,7 @@ def evaluate(
 
 
 def predict(
-    run: RunArgument,
+    model: ModelArgument,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -83,11 +83,8 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the class of images, or the class or value of rows."""
-    folder, which = find_run(run), _which(checkpoint)
     items = read_inputs(inputs)
-    from descent import api
-
-    results = api.load(folder, which).predict([item for _, item in items])
+    results = _load(model, checkpoint).predict([item for _, item in items])
     named = [{"input": name, **result} for (name, _), result in zip(items, results, strict=True)]
     if as_json:
         print_json(named)
@@ -158,23 +155,22 @@ def generate(
     )
 
 
-def verify(run: ModelArgument, checkpoint: Checkpoint = "best", as_json: Json = False) -> None:
+def verify(model: ModelArgument, as_json: Json = False) -> None:
     """Check that every way of computing the same thing agrees on this model; exit 1 on a difference."""
+    if _is_run(model):
+        where: Any = find_run(model)
+    else:
+        where = _load(model, "best")
     from descent.verify import verify as check
 
-    rows = check(find_run(run) if _is_run(run) else _load(run, checkpoint))
+    rows = check(where)
     if as_json:
         keys = ("name", "tolerance", "worst", "ok", "note")
         print_json([{key: getattr(row, key) for key in keys} for row in rows])
     else:
-        cells = [
-            ["ok" if r.ok else "DIFFERS", r.name, _small(r.worst), _small(r.tolerance), r.note] for r in rows
-        ]
-        print_table(
-            ["", "check", "worst difference", "tolerance", "note"],
-            cells,
-            numbers=["worst difference", "tolerance"],
-        )
+        columns = ["", "check", "worst difference", "tolerance", "note"]
+        cells = [[_verdict(r), r.name, _small(r.worst), _small(r.tolerance), r.note] for r in rows]
+        print_table(columns, cells, numbers=columns[2:4])
     failed = [row.name for row in rows if not row.ok]
     if failed:
         note(f"{len(failed)} of {len(rows)} checks differ: {', '.join(failed)}")
@@ -233,7 +229,13 @@ def _value(value: Any) -> str:
     return ", ".join(f"{v:.6g}" for v in value) if isinstance(value, list) else f"{value:.6g}"
 
 
-def _small(value: Any) -> str:
+def _verdict(row: Any) -> str:
+    if row.worst is None:
+        return "-"
+    return "ok" if row.ok else "DIFFERS"
+
+
+def _small(value: float | None) -> str:
     if value is None:
         return "-"
-    return "0" if value == 0 else f"{value:.1e}" if isinstance(value, float) else str(value)
+    return "0" if value == 0 else f"{value:.1e}"

@@ -16,7 +16,7 @@ from descent.cli.places import RECIPE_FILE, find_run, is_run, runs_below
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
 from descent.errors import CorruptArtifact, LockedRun, UserError
 from descent.runs.metrics import read_metrics, series, sparkline
-from descent.runs.progress import format_bytes, format_metric, format_seconds
+from descent.runs.progress import format_bytes, format_metric, format_seconds, printable
 
 METRICS_FILE = "metrics.jsonl"
 # What a run's folder may hold; anything else in it is the user's own.
@@ -145,10 +145,17 @@ def remove_runs(
     for folder in folders:
         summary = _summary(folder)
         what = f"{folder} (step {summary['step']:,}, {format_bytes(summary['bytes'])})"
-        if yes or typer.confirm(f"Remove {what}?", err=True):
+        if yes or _agreed(f"Remove {what}? [y/N] "):
             _check_removable(folder)
             shutil.rmtree(folder)
             note(f"removed {what}")
+
+
+def _agreed(question: str) -> bool:
+    """Asks on stderr: stdout is for data."""
+    sys.stderr.write(printable(question))
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _check_removable(folder: Path) -> None:

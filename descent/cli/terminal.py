@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from descent.errors import UserError
+from descent.runs.metrics import finite
 from descent.runs.progress import printable
 
 __all__ = ["fail", "note", "prepare_streams", "print_json", "print_pairs", "print_table", "print_text"]
@@ -40,8 +41,8 @@ def print_text(text: str, *, end: str = "\n") -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON value on stdout, indented, Chinese as Chinese."""
-    print_text(json.dumps(value, ensure_ascii=False, indent=2, default=str, allow_nan=False))
+    """One JSON value on stdout, indented, Chinese as Chinese; NaN and infinity as null."""
+    print_text(json.dumps(finite(value), ensure_ascii=False, indent=2, default=str, allow_nan=False))
 
 
 def print_table(

@@ -122,6 +122,8 @@ class Prefetch(Generic[T]):
             self._thread.join(0.01)
 
     def _work(self) -> None:
+        # the cores belong to the training step; two teams of threads on the same cores slow both
+        torch.set_num_threads(1)
         for step in self._steps:
             try:
                 item = (self._batch_at(step), None)

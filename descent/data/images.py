@@ -89,7 +89,7 @@ def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Da
         fingerprint=fingerprint([str(shape), *parts]),
         labels=found.classes,
         preparation={
-            "kind": "image",
+            "kind": "images",
             "shape": list(shape),
             "fit": found.fit or config.fit,
             "mean": mean,

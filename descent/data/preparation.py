@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from descent.errors import UserError, nearest
 __all__ = ["encode_rows", "prepare_image", "prepare_row", "restore_target"]
 
 Preparation = Mapping[str, Any]
+Values = TypeVar("Values", Tensor, float)
 
 
 def encode_rows(preparation: Preparation, columns: Mapping[str, Any], where: str) -> NDArray[np.float64]:
@@ -65,7 +66,7 @@ def prepare_row(preparation: Preparation, row: Mapping[str, Any]) -> Float[Tenso
     Raises:
         UserError: a feature is missing, is not a number, or is a word no training row had.
     """
-    _expect(preparation, "row")
+    _expect(preparation, "table")
     names = [feature["name"] for feature in preparation["features"]]
     absent = [name for name in names if name not in row]
     if absent:
@@ -100,8 +101,8 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def restore_target(preparation: Preparation, outputs: Tensor) -> Tensor:
-    """A regression's outputs in the target's own units (a classifier's outputs as they are)."""
+def restore_target(preparation: Preparation, outputs: Values) -> Values:
+    """A regression's outputs, a tensor or one number, in the units of the target; others as they are."""
     if "target_std" not in preparation:
         return outputs
     return outputs * preparation["target_std"] + preparation["target_mean"]
@@ -115,7 +116,7 @@ def prepare_image(
     Raises:
         UserError: the file is no image of an accepted format, is broken, or is too large.
     """
-    _expect(preparation, "image")
+    _expect(preparation, "images")
     picture = image if isinstance(image, Image.Image) else open_image(Path(image))
     channels, height, width = preparation["shape"]
     pixels = to_array(picture, channels, (height, width), preparation["fit"])
@@ -126,4 +127,5 @@ def prepare_image(
 
 def _expect(preparation: Preparation, kind: str) -> None:
     if preparation.get("kind") != kind:
-        raise UserError(f"this model was not trained on {kind}s", got=preparation.get("kind"))
+        noun = "rows of a table" if kind == "table" else kind
+        raise UserError(f"this model was not trained on {noun}", got=preparation.get("kind"))

@@ -233,7 +233,7 @@ def _prepare(train: Table, names: list[str], target: str, config: TableData) -> 
             )
             features.append({"name": name, "fill": fill})
     preparation: dict[str, Any] = {
-        "kind": "row",
+        "kind": "table",
         "features": features,
         "drop_first": config.drop_first,
         "target": target,

@@ -86,9 +86,9 @@ def beam_search(
 @torch.inference_mode()
 def _search(model: Any, prompt: list[int], settings: BeamSettings) -> list[Hypothesis]:
     beams, context, device = settings.beams, context_limit(model), device_of(model)
-    longest = min(
-        settings.max_new_tokens, settings.max_new_tokens if context is None else context - len(prompt)
-    )
+    longest = settings.max_new_tokens
+    if context is not None:
+        longest = min(longest, context - len(prompt))
     cache = model.new_cache(beams, length=len(prompt) + longest)
     logits_KV = next_logits(model, torch.tensor([prompt] * beams, device=device), cache)
     # All beams are alike at first: only the first may give candidates.
@@ -103,7 +103,7 @@ def _search(model: Any, prompt: list[int], settings: BeamSettings) -> list[Hypot
             stops = token in settings.stop_ids
             if not stops and length < longest:
                 kept.append((beam, token, total))
-            elif rank < beams and not (settings.early_stopping is True and len(finished) == beams):
+            elif rank < beams:
                 tokens = running[beam] + ([] if stops else [token])
                 score = total / length**settings.length_penalty
                 finished.append(Hypothesis(tokens, score, "stop" if stops else "length"))

@@ -72,7 +72,7 @@ def _twin(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
 def _pack_tied_head(twin: nn.Module) -> None:
     """A head tied to the token embedding is no layer of its own in the model; packed it becomes one."""
     tokens = twin._modules.get("tokens")
-    tied = "head" in twin._modules and twin._modules["head"] is None
+    tied = getattr(twin, "head", twin) is None
     if tied and isinstance(tokens, nn.Embedding) and _packable(tokens.weight):
         twin.head = PackedLinear(tokens.weight, None)
 

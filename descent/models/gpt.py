@@ -17,6 +17,7 @@ from descent.models import require_sizes
 from descent.nn.attention import Attention, document_mask
 from descent.nn.block import Block
 from descent.nn.cache import KVCache
+from descent.nn.dropout import dropout
 from descent.nn.feedforward import FeedForward, GatedFeedForward
 from descent.nn.norm import LayerNorm, RMSNorm
 from descent.nn.position import Learned, Rotary
@@ -45,7 +46,7 @@ class GPTConfig(Config):
         vocab_size: number of tokens; 0 = taken from the data.
         position: "rotary", or "learned" as in GPT-2.
         rotary_base: base of the rotary wavelengths.
-        norm: "rms", or "layer" as in GPT-2.
+        norm: "rms" (without a gain: the matrix after it can hold one), or "layer" as in GPT-2.
         feedforward: "relu2", "swiglu", or "gelu" (its tanh approximation) as in GPT-2.
         hidden: width inside the feed-forward part; 0 = 4 * dim, or for "swiglu", which has three matrices in
             place of two, 8/3 * dim rounded up to a multiple of 32.
@@ -98,11 +99,11 @@ class GPTConfig(Config):
 
     @property
     def head_count(self) -> int:
-        """`heads`, or the smallest number that divides the width into heads of at most 64."""
+        """`heads`, or the smallest number that divides the width into even heads of at most 64."""
         if self.heads:
             return self.heads
-        fewest = math.ceil(self.width / HEAD_DIM)
-        return next(count for count in range(fewest, self.width + 1) if self.width % count == 0)
+        counts = range(math.ceil(self.width / HEAD_DIM), self.width)
+        return next((count for count in counts if self.width % (2 * count) == 0), self.width)
 
     @property
     def group_count(self) -> int:
@@ -204,7 +205,7 @@ class GPT(nn.Module):
         if cache is not None:
             mask = cache.mask(tokens.shape[1])
         rotation = None if self.rotary is None else self.rotary(positions)
-        x = F.dropout(self._embed(tokens, positions, cache), self.config.dropout, self.training)
+        x = dropout(self._embed(tokens, positions, cache), self.config.dropout, self.training)
         for index, block in enumerate(self.blocks):
             x = block(
                 x,
@@ -309,4 +310,8 @@ def _block(config: GPTConfig) -> Block:
 
 
 def _norm(config: GPTConfig) -> LayerNorm | RMSNorm:
-    return LayerNorm(config.width, bias=config.bias) if config.norm == "layer" else RMSNorm(config.width)
+    return (
+        LayerNorm(config.width, bias=config.bias)
+        if config.norm == "layer"
+        else RMSNorm(config.width, weight=False)
+    )

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from jaxtyping import Float
 from pydantic import model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from descent.config import Config, Field, Items
 from descent.models import require_sizes
 from descent.nn.convolution import Convolution, fit
+from descent.nn.dropout import dropout
 from descent.nn.feedforward import named_activation
 
 
@@ -87,5 +87,5 @@ class LeNet(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch outputs"]:
         features = self.c5(self.c3(self.c1(fit(inputs, 32)))).flatten(1)
-        hidden = self.activation(self.f6(F.dropout(features, self.config.dropout, self.training)))
-        return self.output(F.dropout(hidden, self.config.dropout, self.training))
+        hidden = self.activation(self.f6(dropout(features, self.config.dropout, self.training)))
+        return self.output(dropout(hidden, self.config.dropout, self.training))

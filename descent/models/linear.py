@@ -46,7 +46,7 @@ class Linear(nn.Module):
 
 
 def solve(
-    inputs: Float[Tensor, "rows *shape"], targets: Float[Tensor, "rows outputs"]
+    inputs: Float[Tensor, "rows *shape"], targets: Float[Tensor, "rows *outputs"]
 ) -> tuple[Float[Tensor, "outputs dim"], Float[Tensor, "outputs"]]:
     """The weight and bias with the least mean squared error, in closed form.
 

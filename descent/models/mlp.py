@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from descent.config import Config, Field, Items
 from descent.models import require_sizes
+from descent.nn.dropout import dropout
 from descent.nn.feedforward import named_activation
 
 
@@ -60,7 +60,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, inputs: Float[Tensor, "batch *shape"]) -> Float[Tensor, "batch outputs"]:
-        hidden = F.dropout(inputs.flatten(1), self.config.input_dropout, self.training)
+        hidden = dropout(inputs.flatten(1), self.config.input_dropout, self.training)
         for layer in self.layers[:-1]:
-            hidden = F.dropout(self.activation(layer(hidden)), self.config.dropout, self.training)
+            hidden = dropout(self.activation(layer(hidden)), self.config.dropout, self.training)
         return self.layers[-1](hidden)

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from descent.errors import UserError
 from descent.nn.cache import LayerCache
+from descent.nn.dropout import dropout
+from descent.nn.norm import rms_norm
 from descent.nn.position import rotate
 
 NEVER = -3e4
@@ -156,7 +158,7 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> tuple[Tensor, Tens
     if penalty is not None:
         scores_BHTS += penalty.to(scores_BHTS.dtype)
     probabilities_BHTS = scores_BHTS.softmax(-1)
-    kept_BHTS = F.dropout(probabilities_BHTS, rules.dropout)
+    kept_BHTS = dropout(probabilities_BHTS, rules.dropout)
     out_BGXD = kept_BHTS.view(*q_BGXD.shape[:3], -1) @ v
     return out_BGXD.view(*q.shape[:3], -1), probabilities_BHTS
 
@@ -232,7 +234,7 @@ class Attention(nn.Module):
         value: Float[Tensor, "batch keys shared"] | None = None,
         weights: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """The output (batch, queries, dim), and with `weights` also the weights (batch, heads, queries, keys).
+        """The output (batch, queries, dim); with `weights` also the weights (batch, heads, queries, keys).
 
         Args:
             x: where the queries come from.
@@ -271,10 +273,10 @@ class Attention(nn.Module):
         turned, v_BGSD = qkv_BHTD.split((self.heads + self.groups, self.groups), dim=1)
         if value is not None:
             v_BGSD = v_BGSD + self._split(value).to(v_BGSD.dtype)
-        if self.qk_norm:
-            turned = F.rms_norm(turned, (self.head_dim,), eps=1e-6)
         if rotation is not None:
             turned = rotate(turned, rotation)
+        if self.qk_norm:  # turning changes no norm, so the order is free: this one leaves less to copy
+            turned = rms_norm(turned)
         q_BHTD, k_BGSD = turned.split((self.heads, self.groups), dim=1)
         return q_BHTD, k_BGSD, v_BGSD
 
@@ -292,11 +294,11 @@ class Attention(nn.Module):
             if context is None:
                 raise ValueError("a cross-attention layer needs a context")
             k_BGSD, v_BGSD = self._split(self.key_value(context)).chunk(2, dim=1)
-            return (F.rms_norm(k_BGSD, (self.head_dim,), eps=1e-6) if self.qk_norm else k_BGSD), v_BGSD
+            return (rms_norm(k_BGSD) if self.qk_norm else k_BGSD), v_BGSD
 
         q_BHTD = self._split(self.query(x))
         if self.qk_norm:
-            q_BHTD = F.rms_norm(q_BHTD, (self.head_dim,), eps=1e-6)
+            q_BHTD = rms_norm(q_BHTD)
         k_BGSD, v_BGSD = project() if cache is None else cache.once(project)
         return q_BHTD, k_BGSD, v_BGSD
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from descent.nn.attention import Attention
 from descent.nn.cache import LayerCache
+from descent.nn.dropout import dropout
+
+Part = Callable[[Tensor], Tensor]
 
 
 class Block(nn.Module):
@@ -31,12 +33,12 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        attention: Attention,
+        attention: nn.Module,
         attention_norm: nn.Module,
         feedforward: nn.Module,
         feedforward_norm: nn.Module,
         *,
-        cross: Attention | None = None,
+        cross: nn.Module | None = None,
         cross_norm: nn.Module | None = None,
         order: Literal["pre", "post"] = "pre",
         dropout: float = 0.0,
@@ -59,17 +61,17 @@ class Block(nn.Module):
         cache: LayerCache | None = None,
         value: Float[Tensor, "batch time shared"] | None = None,
     ) -> Float[Tensor, "batch time dim"]:
-        """The layer's output; arguments as in `Attention`, and `context_mask` for the attention to the context."""
+        """The layer's output; arguments as in `Attention`, `context_mask` is that of `cross`."""
 
         def attend_self(h: Tensor) -> Tensor:
             return self.attention(h, mask=mask, bias=bias, rotation=rotation, cache=cache, value=value)
 
         x = self._add(x, self.attention_norm, attend_self)
-        if self.cross is not None:
+        if self.cross is not None and self.cross_norm is not None:
             cross = self.cross
             x = self._add(x, self.cross_norm, lambda h: cross(h, context, mask=context_mask, cache=cache))
         return self._add(x, self.feedforward_norm, self.feedforward)
 
-    def _add(self, x: Tensor, norm, part) -> Tensor:
-        added = F.dropout(part(norm(x) if self.order == "pre" else x), self.dropout, self.training)
+    def _add(self, x: Tensor, norm: Part, part: Part) -> Tensor:
+        added = dropout(part(norm(x) if self.order == "pre" else x), self.dropout, self.training)
         return x + added if self.order == "pre" else norm(x + added)

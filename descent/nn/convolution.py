@@ -52,11 +52,12 @@ class Convolution(nn.Module):
 def fit(
     images: Float[Tensor, "batch channels height width"], size: int
 ) -> Float[Tensor, "batch channels size size"]:
-    """Images as squares of `size` pixels: with a border of zeros if at most an eighth is missing, else resized."""
+    """Images as squares of `size` pixels: a border of zeros if an eighth or less is missing, else resized."""
     height, width = images.shape[-2:]
     if height == width == size:
         return images
     if max(height, width) <= size and min(height, width) >= size - size // 8:
         left, top = (size - width) // 2, (size - height) // 2
         return F.pad(images, (left, size - width - left, top, size - height - top))
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=max(height, width) > size)
+    smooth = max(height, width) > size
+    return F.interpolate(images.float(), (size, size), mode="bilinear", antialias=smooth).to(images.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descent.errors import unknown
+from descent.nn.dropout import dropout
 
 
 def relu2(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -63,7 +64,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         hidden = self.activation(self.up(x))
-        return self.down(F.dropout(hidden, self.dropout, self.training))
+        return self.down(dropout(hidden, self.dropout, self.training))
 
 
 class GatedFeedForward(nn.Module):
@@ -85,4 +86,4 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
         hidden = self.activation(self.gate(x)) * self.up(x)
-        return self.down(F.dropout(hidden, self.dropout, self.training))
+        return self.down(dropout(hidden, self.dropout, self.training))

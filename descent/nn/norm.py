@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -49,7 +52,45 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim)) if weight else None
 
     def forward(self, x: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch dim"]:
-        return F.rms_norm(x, (self.dim,), self.weight, self.eps)
+        return rms_norm(x, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.dim}, eps={self.eps}, weight={self.weight is not None}"
+
+
+def rms_norm(
+    x: Float[Tensor, "*batch dim"], weight: Float[Tensor, "dim"] | None = None, eps: float = 1e-6
+) -> Float[Tensor, "*batch dim"]:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    if x.device.type == "cpu" and torch.is_grad_enabled():
+        return _RMSNorm.apply(x, weight, eps)
+    return F.rms_norm(x, x.shape[-1:], None if weight is None else weight.to(x.dtype), eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """The same with a backward pass of its own; PyTorch's, of many small steps on a CPU, takes twice as long.
+
+    With r = 1 / sqrt(mean(x^2) + eps), n = r x and g = gradient * weight, that of x is r (g - n mean(g n)).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+        precise = torch.promote_types(x.dtype, torch.float32)
+        square = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=precise).square_()
+        inverse = square.div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+        normal = x * inverse
+        ctx.save_for_backward(normal, inverse, weight)
+        return normal if weight is None else normal * weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        (gradient,) = gradients
+        normal, inverse, weight = ctx.saved_tensors
+        of_weight = None
+        if weight is not None:
+            of_weight = (gradient * normal).flatten(0, -2).sum(0).to(weight.dtype)
+            gradient = gradient * weight
+        mean = (gradient * normal).sum(-1, keepdim=True).div_(-normal.shape[-1])
+        of_x = torch.addcmul(gradient, normal, mean).mul_(inverse)
+        return of_x.to(normal.dtype), of_weight, None

@@ -11,6 +11,7 @@ line of a million equal characters is one word, and learning from it is slow bey
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
@@ -132,21 +133,20 @@ def _bpe(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
 
 
 def _wordpiece(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
-    symbols = byte_symbols()
-    size = vocab_size or _DEFAULT_SIZE
+    symbols = sorted(byte_symbols())
     library = _over_bytes(models.WordPiece({}, unk_token=UNKNOWN), _WORDPIECE_LONGEST)
+    # Every byte must be able to continue a word. The trainer adds those it sees, in the order of a hash map
+    # that differs from process to process, and breaks ties by it; given first, they have one order.
+    continuations = [f"##{symbol}" for symbol in symbols]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=[END, UNKNOWN], initial_alphabet=sorted(symbols), show_progress=show
+        vocab_size=vocab_size or _DEFAULT_SIZE,
+        special_tokens=[END, UNKNOWN, *continuations],
+        initial_alphabet=symbols,
+        show_progress=show,
     )
     library.train_from_iterator(texts, trainer)
-    learned = library.get_vocab()
-    # Every byte must also be able to continue a word; the trainer adds only the ones it saw.
-    needed = [END, UNKNOWN, *sorted(symbols), *("##" + symbol for symbol in sorted(symbols))]
-    chosen = dict.fromkeys(needed)
-    pieces = [token for token in sorted(learned, key=lambda token: learned[token]) if token not in chosen]
-    tokens = [*chosen, *pieces[: size - len(chosen)]]
     model = models.WordPiece(
-        {token: index for index, token in enumerate(tokens)},
+        library.get_vocab(),
         unk_token=UNKNOWN,
         max_input_chars_per_word=1000,
         continuing_subword_prefix="##",
@@ -166,7 +166,27 @@ def _unigram(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
         show_progress=show,
     )
     library.train_from_iterator(texts, trainer)
-    return library
+    learned: dict[str, float] = dict(json.loads(library.to_str())["model"]["vocab"])
+    rebuilt = _over_bytes(models.Unigram(_ordered(learned), unk_id=1, byte_fallback=False))
+    return _marked(rebuilt, UNKNOWN)
+
+
+def _ordered(learned: dict[str, float]) -> list[tuple[str, float]]:
+    """Pieces and their log-probabilities in one order and to six digits, after the two marks.
+
+    The trainer adds up in the order of a hash map, which differs from process to process: the last digits
+    differ, and bytes that no text held get the lowest score plus steps of 1e-4 in that order. Those
+    steps are taken out.
+    """
+    pieces = {piece: score for piece, score in learned.items() if piece not in (END, UNKNOWN)}
+    lowest = min(pieces.values())
+    steps = lowest + len(byte_symbols()) * 1e-4
+    scores = {
+        piece: round(lowest if len(piece) == 1 and score < steps else score, 6)
+        for piece, score in pieces.items()
+    }
+    order = sorted(scores, key=lambda piece: (-scores[piece], piece))
+    return [(END, 0.0), (UNKNOWN, 0.0), *((piece, scores[piece]) for piece in order)]
 
 
 def _over_bytes(model: models.Model, longest: int = _LONGEST) -> Library:

@@ -6,7 +6,7 @@ their names, so the order in which a model happens to register them does not mat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,9 @@ def load_state_tensors(
                 problems.append(
                     f"{owner}/{slot}: shape {_size(value)}, the parameter's is {_size(parameter)}"
                 )
+        expected = _expected_slots(optimizer)
+        if slots and set(slots) != expected:
+            problems.append(f"{owner}: has {_names(slots)}; expected {_names(expected)}")
         if slots:
             found.append((optimizer, parameter, slots))
     problems += [
@@ -89,6 +92,17 @@ def _home(optimizer: Optimizer, parameter: Tensor, slot: str) -> torch.device:
     """Adam counts its steps on the host, unless its kernel is fused and needs them at hand."""
     on_host = slot == "step" and not optimizer.defaults.get("fused")
     return torch.device("cpu") if on_host else parameter.device
+
+
+def _expected_slots(optimizer: Optimizer) -> set[str]:
+    """What an optimizer remembers of a parameter that it has stepped."""
+    if isinstance(optimizer, (torch.optim.Adam, torch.optim.AdamW)):
+        return {"step", "exp_avg", "exp_avg_sq"}
+    return {"momentum_buffer"}
+
+
+def _names(slots: Iterable[str]) -> str:
+    return ", ".join(sorted(slots))
 
 
 def _size(tensor: Tensor) -> str:

@@ -12,10 +12,10 @@ Every parameter has a role, and the role decides how it is stepped:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from torch import nn
 from torch.optim import Optimizer
 
@@ -40,6 +40,12 @@ class SGDConfig(Config):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0, description="of matrices and kernels only")
+
+    @model_validator(mode="after")
+    def _nesterov_looks_along_the_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum over 0")
+        return self
 
 
 class AdamConfig(Config):

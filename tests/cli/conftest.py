@@ -60,14 +60,25 @@ def program(tmp_path):
     return start
 
 
-def make_run(folder, *, name="gpt", steps=100, lines=None, **tables):
-    """A run's folder as far as listing and comparing read it."""
+@pytest.fixture
+def make_run():
+    """Makes a run's folder as far as listing and comparing read it."""
+    return write_run
+
+
+@pytest.fixture
+def course():
+    """The metrics lines of a run."""
+    return lines_of_a_run
+
+
+def write_run(folder, *, name="gpt", steps=100, lines=None, **tables):
     import tomli_w
 
     folder.mkdir(parents=True)
     recipe = {"name": name, "budget": {"steps": steps, "batch_size": 8}, **tables}
     (folder / "recipe.toml").write_text(tomli_w.dumps(recipe), encoding="utf-8")
-    events = lines if lines is not None else course(steps)
+    events = lines if lines is not None else lines_of_a_run(steps)
     text = "".join(json.dumps(event) + "\n" for event in events)
     (folder / "metrics.jsonl").write_text(text, encoding="utf-8")
     (folder / "checkpoints" / f"step-{steps:06d}").mkdir(parents=True)
@@ -75,7 +86,7 @@ def make_run(folder, *, name="gpt", steps=100, lines=None, **tables):
     return folder
 
 
-def course(steps, loss=1.5):
+def lines_of_a_run(steps, loss=1.5):
     half = {"event": "evaluation", "split": "validation", "examples": 9}
     return [
         {"event": "start", "step": 0},
@@ -86,3 +97,38 @@ def course(steps, loss=1.5):
         {"event": "sample", "step": steps, "text": "床前明月光"},
         {"event": "end", "step": steps},
     ]
+
+
+def _trained(folder, *arguments):
+    from descent.cli import main
+
+    assert main(["train", *map(str, arguments), "--quiet", "--out", str(folder)]) == 0
+    return folder
+
+
+TINY_GPT = ("model.depth=1", "model.dim=32", "model.heads=2", "model.context=32", "tokenizer.kind=char")
+TINY = ("tokenizer.vocab_size=0", "budget.steps=6", "budget.batch_size=4", "evaluation.every=3")
+POEM = "床前明月光,疑是地上霜。舉頭望明月,低頭思故鄉。\n"
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt_options(tmp_path_factory):
+    """A GPT on Chinese text of our own, small enough to train in a moment."""
+    book = tmp_path_factory.mktemp("text") / "book.txt"
+    book.write_text(POEM * 100, encoding="utf-8")
+    return ["gpt", f"data.path={book}", *TINY_GPT, *TINY, "samples.max_new_tokens=8"]
+
+
+@pytest.fixture(scope="session")
+def gpt_run(tmp_path_factory, tiny_gpt_options):
+    return _trained(tmp_path_factory.mktemp("gpt") / "book", *tiny_gpt_options)
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    return _trained(tmp_path_factory.mktemp("digits") / "run", "mlp-digits", "budget.steps=40")
+
+
+@pytest.fixture(scope="session")
+def diabetes_run(tmp_path_factory):
+    return _trained(tmp_path_factory.mktemp("diabetes") / "run", "linear-diabetes", "budget.steps=20")

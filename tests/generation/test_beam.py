@@ -32,6 +32,7 @@ def pair(spread):
 def continued(theirs, prompt, settings):
     out = theirs.generate(
         torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
         do_sample=False,
         num_beams=settings.beams,
         num_return_sequences=settings.results,
@@ -40,6 +41,7 @@ def continued(theirs, prompt, settings):
         early_stopping=settings.early_stopping,
         eos_token_id=list(settings.stop_ids) or None,
         pad_token_id=0,
+        bos_token_id=0,
         return_dict_in_generate=True,
         output_scores=True,
     )

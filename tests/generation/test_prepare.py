@@ -20,7 +20,8 @@ def test_the_twin_gives_the_same_logits_and_tokens(dtype, tied, spread):
     assert len(packed) == 2 * 4 + 1
     tokens = torch.arange(60).reshape(2, 30)
     with torch.inference_mode():
-        torch.testing.assert_close(twin(tokens), model(tokens))
+        # Logits here are about 4; oneDNN may add the 256 products of a sum in another order.
+        torch.testing.assert_close(twin(tokens), model(tokens), rtol=1e-4, atol=5e-4)
     settings = Settings(max_new_tokens=20, temperature=0)
     prompts = [[1, 2, 3], [4]]
     assert [c.tokens for c in generate(twin, prompts, settings)] == [

@@ -66,11 +66,11 @@ def test_a_folder_has_the_rows_that_need_no_run(runs: dict[str, Run], tmp_path: 
     assert rows["cached decoding = full forward"].worst is not None
 
 
-def test_a_wrong_scale_on_one_path_shows(runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_values_on_one_path_show(runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch) -> None:
     right = attention.attend
 
-    def wrong(q: Tensor, *rest: Tensor, weights: bool = False, **options: Any) -> Any:
-        return right(1.01 * q if weights else q, *rest, weights=weights, **options)
+    def wrong(q: Tensor, k: Tensor, v: Tensor, *, weights: bool = False, **options: Any) -> Any:
+        return right(q, k, 1.1 * v if weights else v, weights=weights, **options)
 
     monkeypatch.setattr(attention, "attend", wrong)
     row = measured(verify(runs["gpt2"]))["fused attention = weights-returning"]

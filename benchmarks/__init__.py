@@ -1,0 +1,1 @@
+"""Speed against other libraries, measured so that a comparison can be trusted; see README.md."""

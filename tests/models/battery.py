@@ -1,0 +1,80 @@
+"""What every model must pass: one set of checks, and for each model the sizes and inputs to run them on.
+
+A new model adds one line to `SPECIMENS` for each of its variants that has parts of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from descent.models import build, config_class
+
+BATCH, TIME, VOCAB = 3, 7, 11
+
+
+def tokens() -> Tensor:
+    return torch.randint(VOCAB, (BATCH, TIME))
+
+
+def numbers(*shape: int) -> Callable[[], Tensor]:
+    return lambda: torch.randn(BATCH, *shape)
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A model small enough to test: its name, its sizes, what goes in and the shape of what comes out."""
+
+    model: str
+    inputs: Callable[[], Tensor]
+    shape: tuple[int, ...]
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def build(self) -> nn.Module:
+        """The model in evaluation mode, every parameter drawn at random: none is zero, so all matter."""
+        model = build(config_class(self.model).read(self.sizes))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+        return model.eval()
+
+
+GPT = {"depth": 2, "dim": 24, "heads": 3, "context": 16, "vocab_size": VOCAB}
+GPT_2 = {
+    "position": "learned", "norm": "layer", "feedforward": "gelu", "bias": True, "qk_norm": False, "tied": True,
+    "softcap": 0.0, "zero_init": False,
+}  # fmt: skip
+OUT = (BATCH, TIME, VOCAB)
+
+SPECIMENS = {
+    "linear": Specimen("linear", numbers(5), (BATCH, 2), {"inputs": [5], "outputs": 2}),
+    "linear on images": Specimen("linear", numbers(1, 4, 3), (BATCH, 2), {"inputs": [1, 4, 3], "outputs": 2}),
+    "mlp": Specimen(
+        "mlp", numbers(5), (BATCH, 2), {"inputs": [5], "outputs": 2, "hidden": [9, 7], "dropout": 0.3}
+    ),
+    "mlp without hidden layers": Specimen(
+        "mlp", numbers(5), (BATCH, 1), {"inputs": [5], "outputs": 1, "hidden": []}
+    ),
+    "lenet on 8x8": Specimen("lenet", numbers(1, 8, 8), (BATCH, 10), {"inputs": [1, 8, 8], "outputs": 10}),
+    "lenet on 28x28": Specimen(
+        "lenet",
+        numbers(1, 28, 28),
+        (BATCH, 10),
+        {"inputs": [1, 28, 28], "outputs": 10, "activation": "tanh", "pool": "average", "dropout": 0.2},
+    ),
+    "lenet in colour": Specimen(
+        "lenet", numbers(3, 40, 36), (BATCH, 4), {"inputs": [3, 40, 36], "outputs": 4}
+    ),
+    "gpt": Specimen("gpt", tokens, OUT, GPT),
+    "gpt as gpt2": Specimen("gpt", tokens, OUT, {**GPT, **GPT_2}),
+    "gpt with swiglu, groups and dropout": Specimen(
+        "gpt", tokens, OUT, {**GPT, "feedforward": "swiglu", "groups": 1, "dropout": 0.3, "tied": True}
+    ),
+    "gpt with bigrams and value embeddings": Specimen(
+        "gpt", tokens, OUT, {**GPT, "bigram": True, "value_embedding": True}
+    ),
+}
