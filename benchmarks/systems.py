@@ -201,7 +201,7 @@ def _batches(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         starts = torch.randint(len(data) - shape.length, (shape.rows,)).tolist()
         rows = torch.stack([torch.from_numpy(data[start : start + shape.length + 1]) for start in starts])
-        yield rows[:, :-1], rows[:, 1:]
+        yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
 def _recipe(shape: Shape, precision: str) -> Recipe:

@@ -18,7 +18,7 @@ from benchmarks.report import enter, number, print_table, write_json
 from benchmarks.systems import SHAPES, Shape
 
 OURS, CEILING = "descent", "bf16 ceiling"
-STEPS = {"gpt2-124m": 1, "small": 100}
+STEPS = {"gpt2-124m": 1, "small": 20}
 """Steps of a round."""
 
 

@@ -21,7 +21,7 @@ from descent.weights.export import export as write_folder
 
 __all__ = ["Loaded", "Recipe", "Run", "export", "fork", "load", "train"]
 
-Overrides = Mapping[str, Any] | Sequence[str] | None
+Overrides = Mapping[str, Any] | Sequence[str] | str | None
 
 
 def train(
@@ -53,7 +53,7 @@ def train(
     """
     if resume and overwrite:
         raise UserError("resume goes on with a run and overwrite removes it: choose one of them")
-    changes: Mapping[str, Any] | Sequence[str] = overrides or ()
+    changes = _changes(overrides)
     if resume and (out is None or is_run(Path(out))):
         folder = _run_folder(recipe) if out is None else Path(out)
         if out is not None:
@@ -81,7 +81,7 @@ def fork(
         quiet: shows no progress.
     """
     folder = run.folder if isinstance(run, Run) else open_run(run)
-    return fork_run(folder, overrides or (), out=out, step=step, quiet=quiet)
+    return fork_run(folder, _changes(overrides), out=out, step=step, quiet=quiet)
 
 
 def load(where: str | Path | Run, which: Which = "best", *, revision: str | None = None) -> Loaded:
@@ -111,6 +111,13 @@ def export(run: str | Path | Run, out: str | Path, which: Which = "best") -> Pat
     loaded = load(run, which)
     extra = {"labels": loaded.labels, "preparation": dict(loaded.preparation), "loss": loaded.loss}
     return write_folder(out, loaded.model, loaded.tokenizer, extra=extra)
+
+
+def _changes(overrides: Overrides) -> dict[str, Any] | list[str]:
+    """Overrides of any kind; a single text is one `key=value`."""
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    return [overrides] if isinstance(overrides, str) else list(overrides or ())
 
 
 def _run_folder(recipe: str | Path | Recipe) -> Path:

@@ -43,7 +43,9 @@ os.environ["MPLBACKEND"] = "Agg"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-traces", action="store_true", help="store the loss traces instead of testing them")
+    parser.addoption(
+        "--write-traces", action="store_true", help="store the loss traces instead of testing them"
+    )
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ def test_an_attempt_that_was_swallowed_still_fails_the_test(tmp_path: Path):
         "        socket.create_connection(('example.org', 443))\n"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_swallows.py"]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
     assert "this test tried to reach example.org" in ended.stdout
 

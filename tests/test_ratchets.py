@@ -195,7 +195,7 @@ def nothing_unpickled(root: Path) -> list[str]:
 
 
 WRITTEN = ("*.py", "*.md", "*.toml", "*.json", "*.yaml", "*.yml", "*.ts", "*.svelte", "run", "*.sh")
-SKIPPED = {"node_modules", "runs", "build", "dist", "__pycache__"}
+MADE = {"runs", "build", "dist"}  # by the tools, at the top of the project
 # No machine's folders, no word about the work instead of the project, nothing left undone.
 PRIVATE = re.compile(
     r"(?<![\w.~}])/(?:home|root|opt|work|mnt|Users|private|workspace)/"
@@ -210,11 +210,21 @@ def nothing_private(root: Path) -> list[str]:
         for path in sorted(root.rglob(pattern)):
             inside = path.relative_to(root)
             hidden = [part for part in inside.parts[:-1] if part.startswith(".") and part != ".ci"]
-            if not path.is_file() or hidden or SKIPPED & set(inside.parts[:-1]):
+            if not path.is_file() or hidden or inside.parts[0] in MADE or "node_modules" in inside.parts:
                 continue
             for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
                 offences += [f"{inside}:{number}: {word[0]!r}" for word in PRIVATE.finditer(line)]
     return offences
+
+
+def nothing_ignored(root: Path) -> list[str]:
+    """No source is hidden from git, which would leave it out of every clone and out of the wheel."""
+    if not (root / ".git").exists():
+        return []
+    paths = [str(path) for path, _ in sources(root, "descent", "tests", "benchmarks")]
+    command = ["git", "-C", str(root), "check-ignore", "--no-index", "--verbose", "--stdin"]
+    found = subprocess.run(command, input="\n".join(paths), capture_output=True, text=True).stdout
+    return [line.replace("\t", " hides ") for line in found.splitlines()]
 
 
 RATCHETS: list[Callable[[Path], list[str]]] = [
@@ -226,6 +236,7 @@ RATCHETS: list[Callable[[Path], list[str]]] = [
     shallow_modules,
     nothing_unpickled,
     nothing_private,
+    nothing_ignored,
 ]
 
 
@@ -279,7 +290,7 @@ OFFENCES = [
     (nothing_unpickled, "descent/nn/part.py", "np.load(path, allow_pickle=True)"),
     (nothing_unpickled, "descent/nn/part.py", "AutoModel.from_pretrained(x, trust_remote_code=trust)"),
     (nothing_private, "docs/page.md", "look under /" + "home/someone/descent"),
-    (nothing_private, "descent/nn/part.py", "# TO" + "DO: later"),
+    (nothing_private, "descent/runs/part.py", "# TO" + "DO: later"),
     (nothing_private, ".ci/run", "cd /" + "root/descent"),
 ]
 
@@ -296,6 +307,16 @@ def test_a_ratchet_bites(tmp_path: Path, ratchet: Callable[[Path], list[str]], n
     assert ratchet(tmp_path) == []
     path.write_text(text)
     assert len(ratchet(tmp_path)) == 1, ratchet(tmp_path)
+
+
+def test_a_source_hidden_from_git_is_caught(tmp_path: Path):
+    (tmp_path / "descent/runs").mkdir(parents=True)
+    (tmp_path / "descent/runs/run.py").write_text("")
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_text("/runs/\n")
+    assert nothing_ignored(tmp_path) == []
+    (tmp_path / ".gitignore").write_text("runs/\n")
+    assert nothing_ignored(tmp_path) == [".gitignore:1:runs/ hides descent/runs/run.py"]
 
 
 def test_what_is_allowed_passes_every_ratchet(tmp_path: Path):

@@ -114,7 +114,7 @@ def copy_recipe(
 
 def show_ledger(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only entries with this in their name.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Only entries with this in their name.")
     ] = None,
     as_json: Json = False,
 ) -> None:

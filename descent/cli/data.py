@@ -73,7 +73,7 @@ def show_data(name: Name, as_json: Json = False) -> None:
 
 @app.command("fetch")
 def fetch_data(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Data sets.", autocompletion=_names)],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Data sets.", autocompletion=_names)],
 ) -> None:
     """Download data sets, checking every file; prints the files' paths."""
     from descent.data.registry import entry, locate

@@ -32,7 +32,7 @@ ModelArgument = Annotated[
         help="A run, a folder in the Hugging Face layout, or a name such as openai-community/gpt2.",
     ),
 ]
-Checkpoint = Annotated[str, typer.Option(metavar="best|last|STEP", help="Which checkpoint.")]
+Checkpoint = Annotated[str, typer.Option(metavar="STEP", help="Which checkpoint: best, last, or a step.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, validation or test.  [default: test once the run has scored it, else validation]"
+            help="train, validation or test.", show_default="test once the run has scored it, else validation"
         ),
     ] = None,
     checkpoint: Checkpoint = "best",
@@ -76,7 +76,7 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE|NAME=VALUE...", help="Images; or rows: a CSV or JSON file, or name=value words."
+            metavar="FILE|NAME=VALUE", help="Images; or rows: a CSV or JSON file, or name=value words."
         ),
     ],
     checkpoint: Checkpoint = "best",
@@ -100,18 +100,30 @@ def predict(
 
 def generate(
     model: ModelArgument,
-    prompt: Annotated[str, typer.Option(help="The text to go on from; - reads it from stdin.")] = "",
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write at most.")] = 200,
-    temperature: Annotated[float, typer.Option(min=0, help="0 = always the most probable token.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Draw among the k most probable; 0 = all.")] = 0,
-    top_p: Annotated[float, typer.Option(min=0, max=1, help="Draw among those that make up p.")] = 1.0,
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")
+    ] = "",
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens to write at most.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(metavar="X", min=0, help="0 = always the most probable token.")
+    ] = 0.8,
+    top_k: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
+    ] = 0,
+    top_p: Annotated[
+        float, typer.Option(metavar="X", min=0, max=1, help="Draw among those that make up p.")
+    ] = 1.0,
     min_p: Annotated[
-        float, typer.Option(min=0, max=1, help="Only tokens this share of the top one's.")
+        float, typer.Option(metavar="X", min=0, max=1, help="Only tokens this share of the top one's.")
     ] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(min=0, help="Over 1 avoids what was written.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
-    stop: Annotated[list[str] | None, typer.Option(help="End before this text; may be given again.")] = None,
-    beams: Annotated[int, typer.Option(min=1, help="Over 1: beam search, no sampling.")] = 1,
+    repetition_penalty: Annotated[
+        float, typer.Option(metavar="X", min=0, help="Over 1 avoids what was written.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed writes the same text.")] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")
+    ] = None,
+    beams: Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")] = 1,
     sliding: Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")] = False,
     stream: Annotated[bool, typer.Option(help="Print the text while it is written.")] = True,
     checkpoint: Checkpoint = "best",
@@ -179,7 +191,7 @@ def verify(model: ModelArgument, as_json: Json = False) -> None:
 
 def export(
     run: RunArgument,
-    out: Annotated[Path | None, typer.Option(help="The folder to write.  [default: RUN/export]")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="RUN/export")] = None,
     checkpoint: Checkpoint = "best",
 ) -> None:
     """Write a run's model in the Hugging Face layout; prints the folder."""

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,7 +98,7 @@ def show_run(run: RunArgument, as_json: Json = False) -> None:
 
 @app.command("compare")
 def compare_runs(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two runs or more.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Two runs or more.")],
     as_json: Json = False,
 ) -> None:
     """Set runs side by side: the options that differ, and the final metrics."""
@@ -121,7 +121,7 @@ def compare_runs(
         named = {" ".join(name): values for name, values in metrics.items()}
         print_json({"runs": [str(folder) for folder in folders], "options": differing, "metrics": named})
         return
-    rows: list[list[object]] = [
+    rows: list[Sequence[object]] = [
         [key, *(ABSENT if value is None else value for value in values)] for key, values in differing.items()
     ]
     rows += [
@@ -133,7 +133,7 @@ def compare_runs(
 
 @app.command("remove")
 def remove_runs(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="The folders of the runs.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="The folders of the runs.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs from the disk, after asking."""

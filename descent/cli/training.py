@@ -21,7 +21,7 @@ FLAGS = ("--out", "--resume", "--overwrite", "--dry-run", "--quiet", "--help")
 # Unknown flags arrive among the key=value words, where a better answer than "no such option" is known.
 LENIENT = {"ignore_unknown_options": True}
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options that differ.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options that differ.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
@@ -44,7 +44,9 @@ def train(
         ),
     ] = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.  [default: runs/RECIPE/TIME]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run's folder.", show_default="runs/RECIPE/TIME")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run in --out first.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")] = False,
@@ -78,7 +80,7 @@ def fork(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="The new run's folder.")] = None,
     step: Annotated[
-        int | None, typer.Option(help="The checkpoint to start from.  [default: the latest]")
+        int | None, typer.Option(help="The checkpoint to start from.", show_default="the latest")
     ] = None,
     quiet: Quiet = False,
 ) -> None:

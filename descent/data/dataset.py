@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,7 +22,17 @@ from descent.data import augment as augmentation
 from descent.data.random import bits, uniform
 from descent.errors import UserError
 
-__all__ = ["IGNORED", "ArraySplit", "Batch", "Dataset", "ImageSplit", "Split", "StreamSplit", "compact"]
+__all__ = [
+    "IGNORED",
+    "ArraySplit",
+    "Batch",
+    "Dataset",
+    "ImageSplit",
+    "Split",
+    "StreamSplit",
+    "compact",
+    "normalise",
+]
 
 Batch = dict[str, Tensor]
 Indices = NDArray[np.int64]
@@ -95,8 +105,7 @@ class ImageSplit(Split):
     ):
         self.images, self.labels = images, labels
         self.augment: Literal["none", "shift", "affine"] = augment
-        self._scale = (1 / (255 * torch.tensor(std))).view(1, -1, 1, 1)
-        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
+        self._mean, self._std = mean, std
         self._draws: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
@@ -108,8 +117,7 @@ class ImageSplit(Split):
         if seed is not None and self.augment != "none":
             draws_N6 = torch.from_numpy(self._epoch_draws(seed, epoch)[indices])
             pixels_NCHW = augmentation.alter(pixels_NCHW, draws_N6, self.augment)
-        inputs_NCHW = pixels_NCHW.mul_(self._scale).add_(self._shift)
-        return {"inputs": inputs_NCHW, "targets": self.labels[chosen]}
+        return {"inputs": normalise(pixels_NCHW, self._mean, self._std), "targets": self.labels[chosen]}
 
     def _epoch_draws(self, seed: int, epoch: int) -> NDArray[np.float32]:
         """Six numbers in [0, 1) for every image; two epochs are kept, for a batch on their border."""
@@ -214,6 +222,15 @@ class Dataset:
         parts = ", ".join(f"{name} {split.describe()}" for name, split in self.splits.items())
         left_out = f"; {len(self.skipped)} files left out" if self.skipped else ""
         return f"{self.name}: {parts}{left_out}"
+
+
+def normalise(
+    pixels: Float[Tensor, "*n channels height width"], mean: list[float], std: list[float]
+) -> Float[Tensor, "*n channels height width"]:
+    """Pixels of 0..255, changed in place to mean 0 and deviation 1 per channel (both given for 0..1)."""
+    spread = 255 * torch.tensor(std)
+    shift = -torch.tensor(mean) / torch.tensor(std)
+    return pixels.mul_((1 / spread).view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
 
 
 def channel_statistics(

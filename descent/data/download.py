@@ -8,8 +8,8 @@ takes its name only when its size and checksum are right.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,9 +91,9 @@ def _place(root: Path, entry: Entry, file: File) -> Path:
 
 
 def _fetch(url: str, file: File, target: Path, progress: bool | Report) -> None:
-    """Downloads into `<name>.<process>.part` beside the target, checks, and renames."""
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
-    logging.getLogger("pooch").setLevel(logging.WARNING)
+    """Downloads into `<name>.<random>.part` beside the target, checks, and renames."""
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
+    pooch.get_logger().setLevel("WARNING")
     try:
         with _reporting(progress) as report:
 

@@ -50,42 +50,36 @@ class PackedSplit(Split):
         ]
         sizes = [min(length, len(documents[row]) + 1 - start) for row, start in pieces]
         rows = pack(sizes, length)
-        # One column more than T: targets are the next token, and a document's last target is its mark,
-        # which is also how the next document of the row begins.
-        self._tokens_NT1 = compact(np.full((len(rows), length + 1), end), vocab_size)
-        self._sizes = [[sizes[piece] for piece in row] for row in rows]
+        shape = (len(rows), length)
+        small = np.uint16 if length < 1 << 16 else np.uint32
+        self._tokens_NT = compact(np.full(shape, end), vocab_size)
+        self._targets_NT = self._tokens_NT.copy()
+        self._documents_NT, self._positions_NT = np.empty(shape, small), np.empty(shape, small)
+        self._used_N = np.array([sum(sizes[piece] for piece in row) for row in rows], dtype=np.int64)
+        mark = np.array([end])
+        marked = [np.concatenate([mark, np.asarray(ids, dtype=np.int64), mark]) for ids in documents]
         for number, row in enumerate(rows):
             at = 0
             for piece in row:
                 place, start = pieces[piece]
-                ids = documents[place]
-                # inputs are (mark, ids), targets (ids, mark): token j of the inputs is ids[j - 1]
-                if start == 0:
-                    head = ids[: sizes[piece]]
-                    self._tokens_NT1[number, at + 1 : at + 1 + len(head)] = head
-                else:
-                    part = ids[start - 1 : start + sizes[piece]]
-                    self._tokens_NT1[number, at : at + len(part)] = part
-                at += sizes[piece]
-        small = np.uint16 if length < 1 << 16 else np.uint32
-        self._documents_NT = np.empty((len(rows), length), dtype=small)
-        self._positions_NT = np.empty((len(rows), length), dtype=small)
-        self._used = np.array([sum(row) for row in self._sizes], dtype=np.int64)
-        for number, row in enumerate(self._sizes):
-            spans = [*row, length - sum(row)]
-            self._documents_NT[number] = np.repeat(np.arange(len(spans)), spans)
+                size = sizes[piece]
+                self._tokens_NT[number, at : at + size] = marked[place][start : start + size]
+                self._targets_NT[number, at : at + size] = marked[place][start + 1 : start + size + 1]
+                at += size
+            spans = [*(sizes[piece] for piece in row), length - at]
             starts = np.cumsum([0, *spans[:-1]])
+            self._documents_NT[number] = np.repeat(np.arange(len(spans)), spans)
             self._positions_NT[number] = np.arange(length) - np.repeat(starts, spans)
 
     def __len__(self) -> int:
-        return len(self._used)
+        return len(self._used_N)
 
     def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
-        tokens = self._tokens_NT1[indices].astype(np.int64)
-        inside = np.arange(self.length) < self._used[indices][:, None]
+        targets = self._targets_NT[indices].astype(np.int64)
+        targets[np.arange(self.length) >= self._used_N[indices][:, None]] = IGNORED
         return {
-            "tokens": torch.from_numpy(tokens[:, :-1].copy()),
-            "targets": torch.from_numpy(np.where(inside, tokens[:, 1:], IGNORED)),
+            "tokens": torch.from_numpy(self._tokens_NT[indices].astype(np.int64)),
+            "targets": torch.from_numpy(targets),
             "documents": torch.from_numpy(self._documents_NT[indices].astype(np.int64)),
             "positions": torch.from_numpy(self._positions_NT[indices].astype(np.int64)),
         }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from descent.data.dataset import normalise
 from descent.data.pictures import open_image, to_array
 from descent.errors import UserError, nearest
 
@@ -120,9 +121,7 @@ def prepare_image(
     picture = image if isinstance(image, Image.Image) else open_image(Path(image))
     channels, height, width = preparation["shape"]
     pixels = to_array(picture, channels, (height, width), preparation["fit"])
-    scaled = torch.from_numpy(pixels).float() / 255
-    mean, std = (torch.tensor(preparation[name]).view(-1, 1, 1) for name in ("mean", "std"))
-    return (scaled - mean) / std
+    return normalise(torch.from_numpy(pixels).float(), preparation["mean"], preparation["std"])
 
 
 def _expect(preparation: Preparation, kind: str) -> None:

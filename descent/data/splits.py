@@ -46,6 +46,8 @@ def hash_split(
     validation_below = _threshold(order, validation, test_below)
     split = np.where(hashes < validation_below, 1, 0)
     split[hashes < test_below] = 2
+    if len(hashes) and split.all():
+        split[hashes == order[-1]] = 0  # a few contents may all fall below: one must be left to train on
     return {name: np.flatnonzero(split == number) for number, name in enumerate(NAMES)}
 
 

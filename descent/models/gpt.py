@@ -233,15 +233,21 @@ class GPT(nn.Module):
         device: torch.device | str | None = None,
         start: Int[Tensor, "batch"] | None = None,
     ) -> KVCache:
-        """An empty cache for `batch` rows of up to `length` tokens (the context when not given)."""
+        """An empty cache for `batch` rows of up to `length` tokens (the context when not given).
+
+        On a CPU it is at least single precision: attention of one query to many keys in bfloat16 takes there
+        two to five times as long.
+        """
         weight, config = self.tokens.weight, self.config
+        on_cpu = torch.device(device or weight.device).type == "cpu"
+        natural = torch.promote_types(weight.dtype, torch.float32) if on_cpu else weight.dtype
         return KVCache(
             config.depth,
             batch,
             config.group_count,
             length or config.context,
             config.width // config.head_count,
-            dtype=dtype or weight.dtype,
+            dtype=dtype or natural,
             device=device or weight.device,
             start=start,
         )

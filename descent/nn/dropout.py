@@ -12,7 +12,7 @@ def dropout(x: Float[Tensor, "*shape"], probability: float, training: bool = Tru
     """Sets each element to zero with a probability, and scales the others to keep the mean.
 
     Srivastava et al. (2014). On a CPU the decisions come from one random byte each, eight to a draw, which
-    takes half the time of PyTorch's own; the probability is therefore rounded to a multiple of 1/256, not to 0.
+    takes half the time of PyTorch's own; the probability is therefore rounded to 1/256, though never to 0.
 
     Args:
         x: any tensor.

@@ -75,8 +75,8 @@ def rotate(
 class _Rotation(torch.autograd.Function):
     """(a, b) -> (a cos - b sin, b cos + a sin); its gradient is turned back by the same angle.
 
-    Written without intermediate tensors, it takes half the time of the formula; the result lies in memory head
-    by head, as attention wants it.
+    Written without intermediate tensors, it takes half the time of the formula; the result lies in memory
+    head by head, as attention wants it.
     """
 
     @staticmethod
@@ -86,7 +86,7 @@ class _Rotation(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         cos, sin = ctx.saved_tensors
         return _turned(gradients[0], cos, sin, -1), None, None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -25,10 +26,10 @@ def locate(name: str | Path, revision: str | None = None) -> Path:
     Raises:
         UserError: no such folder and no name for the hub; not on the hub; the hub cannot be reached.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(name))
+    if str(name) and path.is_dir():
         return path
-    if path.exists():
+    if str(name) and path.exists():
         raise UserError(f"{path} is not a folder", hint="give the folder that holds config.json")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(

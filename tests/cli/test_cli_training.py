@@ -78,7 +78,7 @@ def test_the_python_surface_trains_resumes_and_loads(tmp_path, monkeypatch):
     assert isinstance(run, package.Run)
     again = package.train("here", {"budget.steps": 6}, resume=True, quiet=True)
     assert again.step == 6
-    assert package.train(again.recipe, {"seed": 3}, out="other", quiet=True).recipe.seed == 3
+    assert package.train(again.recipe, "seed=3", out="other", quiet=True).recipe.seed == 3
     assert package.load("here").model is not None
     assert package.load(run).labels == tuple("0123456789")
     assert isinstance(package.load("here", "last").config, type(run.recipe.model))

@@ -34,7 +34,9 @@ def test_every_document_is_predicted_once_from_mark_to_mark(documents: list[list
     expected = []
     for ids in documents:
         inputs, targets = [END, *ids], [*ids, END]
-        expected += [(inputs[at : at + length], targets[at : at + length]) for at in range(0, len(inputs), length)]
+        expected += [
+            (inputs[at : at + length], targets[at : at + length]) for at in range(0, len(inputs), length)
+        ]
     assert sorted(found) == sorted(expected)
 
 
@@ -68,7 +70,10 @@ def test_a_long_document_is_cut_into_pieces_that_miss_nothing():
 def test_gather_is_the_same_in_every_epoch():
     split = PackedSplit([[1], [2, 3], [4, 5, 6]], 4, END, 10)
     for seed, epoch in ((None, 0), (1, 0), (1, 9)):
-        assert split.gather(np.array([1, 0]), seed, epoch)["tokens"].tolist() == whole(split)["tokens"][[1, 0]].tolist()
+        assert (
+            split.gather(np.array([1, 0]), seed, epoch)["tokens"].tolist()
+            == whole(split)["tokens"][[1, 0]].tolist()
+        )
 
 
 @given(sizes=st.lists(st.integers(1, 16), max_size=60))

@@ -227,9 +227,18 @@ def test_what_cannot_be_continued_is_said_before_anything_runs(model, prompts, o
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("temperature", -0.1), ("top_p", 0.0), ("top_p", 1.1), ("top_k", -1), ("min_p", 2.0), ("stop", [""]),
-     ("max_new_tokens", 0), ("repetition_penalty", 0.0), ("temperature", math.nan), ("seed", -1), ("stop_ids", [-1])],
-)  # fmt: skip
+    [
+        *(("temperature", value) for value in (-0.1, math.nan, math.inf, "1", True)),
+        *(("top_p", value) for value in (0.0, 1.1)),
+        *(("top_k", value) for value in (-1, 1.5)),
+        *(("max_new_tokens", value) for value in (0, 1.0)),
+        *(("stop", value) for value in ([""], "###")),
+        ("min_p", 2.0),
+        ("repetition_penalty", 0.0),
+        ("seed", -1),
+        ("stop_ids", [-1]),
+    ],
+)
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(UserError, match=name):
         Settings.read({name: value})

@@ -246,7 +246,7 @@ BROKEN = {
     "bad model": b'{"version":"1.0","model":{"type":"Magic"}}',
     "cut": gpt2_like().to_str().encode()[:-100],
     "latin": "é".encode("latin-1"),
-    "merge of unknown tokens": b'{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[["x","y"]]}}',
+    "odd merge": b'{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[["x","y"]]}}',
     "deep": b'{"model":' * 5000,
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 
-import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close

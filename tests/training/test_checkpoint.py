@@ -321,6 +321,34 @@ def test_a_full_disk_is_said_and_the_old_checkpoint_stays(
     assert json.loads((save(folder, state) / "manifest.json").read_text())["step"] == 4
 
 
+def test_all_is_synced_before_the_rename_and_the_parent_after(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """What a cut of the power would need; a killed process does not show it."""
+    done: list[str] = []
+    sync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        done.append(f"{Path(source).name} -> {Path(target).name}")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    save(folder, trained(1))
+    temporary = ".saving-step-000001"
+    assert done == [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "average.safetensors",
+        "manifest.json",
+        temporary,
+        f"{temporary} -> step-000001",
+        "checkpoints",
+    ]
+
+
 def test_files_are_readable_as_any_other(folder: Path):
     before = os.umask(0o022)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 import torch
@@ -101,7 +102,7 @@ def test_a_model_type_of_ours_comes_from_the_list_of_models(folder):
     with pytest.raises(UserError, match=r"no model is called 'os.path'"):
         read_folder(folder)
     change(folder, model_type="descent", model={"type": "gpt", "widht": 3})
-    with pytest.raises(UserError, match="config.json: 1 error"):
+    with pytest.raises(UserError, match=r"config\.json: 1 error"):
         read_folder(folder)
 
 
@@ -117,7 +118,7 @@ class Payload:
 def test_pickles_are_refused_and_do_not_run(folder, tmp_path, name):
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
-    with pytest.raises(UserError, match=f"only as a pickle .{name}.") as error:
+    with pytest.raises(UserError, match=rf"only as a pickle \({re.escape(name)}\)") as error:
         read_folder(folder)
     assert "save it as safetensors" in str(error.value)
     assert not (tmp_path / "ran").exists()
@@ -153,7 +154,7 @@ def test_a_broken_config_is_a_corrupt_artifact(folder, text, words):
 )
 def test_sizes_are_validated(folder, field, value):
     change(folder, **{field: value})
-    with pytest.raises(UserError, match="config.json"):
+    with pytest.raises(UserError, match=r"config\.json"):
         read_folder(folder)
 
 

@@ -110,7 +110,7 @@ def test_every_difference_is_listed_at_once():
 def test_a_head_that_is_not_the_embedding_is_refused_when_tied():
     config = GPTConfig.gpt2(**TINY)
     theirs = {**gpt2.state_to(GPT(config).state_dict()), gpt2.HEAD: torch.zeros(41, 21)}
-    with pytest.raises(UserError, match="lm_head.weight differs from the token embedding"):
+    with pytest.raises(UserError, match=r"lm_head\.weight differs from the token embedding"):
         gpt2.state_from(theirs, config, "here")
 
 
@@ -144,7 +144,7 @@ def test_a_variant_that_computes_something_else_is_refused(field, value, tmp_pat
     (tmp_path / "config.json").write_text(
         json.dumps({**table, field: value, "n_layer": None} | {"n_layer": 2})
     )
-    with pytest.raises(UserError, match=f"{field}: got {value!r}, expected"):
+    with pytest.raises(UserError, match=rf"{field}: got {value!r}, expected"):
         read_folder(tmp_path)
 
 
