@@ -59,8 +59,8 @@ def test_all_that_is_wrong_with_a_file_is_said_at_once(mine: Path):
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b"x = " + b"[" * 100_000, "nest"),
         (b"x = " + b"{a=" * 100_000, "nest"),
-        (b"a." * 100_000 + b"b = 1", "parts"),
-        (b"[" + b"a." * 100_000 + b"b]", "parts"),
+        (b"a." * 3_000 + b"b = 1", "parts"),
+        (b"[" + b"a." * 3_000 + b"b]", "parts"),
         (b"seed = " + b"9" * 5_000, "64 bits"),
         (b"seed = 0x" + b"f" * 5_000, "64 bits"),
     ],
@@ -92,10 +92,16 @@ def test_the_largest_recipe_is_read(mine: Path):
     assert read_recipe(mine) == get("gpt")
 
 
-@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs a file without an end")
-def test_a_file_without_an_end_is_not_read_to_its_end():
-    with pytest.raises(UserError, match=r"too large|cannot be read"):
-        read_toml(Path("/dev/zero"))
+SYMBOLS = Path("/proc/kallsyms")  # megabytes, in a file that says it is empty
+
+
+@pytest.mark.skipif(not SYMBOLS.exists(), reason="needs a file that is longer than it says")
+def test_a_file_is_not_believed_about_its_size():
+    with SYMBOLS.open("rb") as file:
+        assert len(file.read(LARGEST_FILE + 1)) > LARGEST_FILE
+    assert SYMBOLS.stat().st_size == 0
+    with pytest.raises(UserError, match="too large for a recipe"):
+        read_toml(SYMBOLS)
 
 
 @pytest.mark.parametrize("name", ["absent.toml", ".", "nul\0.toml", "a" * 300 + ".toml"])

@@ -149,9 +149,13 @@ def generate(
         for piece in loaded.stream(prompt, **settings):
             print_text(piece, end="")
         print_text("")
-        return
+    else:
+        _write_at_once(loaded, prompt, {**settings, "beams": beams}, as_json)
+
+
+def _write_at_once(loaded: Loaded, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
     started = time.monotonic()
-    done = loaded.complete([prompt], beams=beams, **settings)[0]
+    done = loaded.complete([prompt], **settings)[0]
     if not as_json:
         print_text(prompt + done.text)
         return

@@ -1,6 +1,6 @@
 """Beam search: the most probable continuation, looked for along several hypotheses at once.
 
-Shapes: K beams, V vocabulary, N candidates.
+Shapes: K running hypotheses (one at first, then as many as beams), V vocabulary, N candidates.
 """
 
 from __future__ import annotations
@@ -89,12 +89,10 @@ def _search(model: Any, prompt: list[int], settings: BeamSettings) -> list[Hypot
     longest = settings.max_new_tokens
     if context is not None:
         longest = min(longest, context - len(prompt))
-    cache = model.new_cache(beams, length=len(prompt) + longest)
-    logits_KV = next_logits(model, torch.tensor([prompt] * beams, device=device), cache)
-    # All beams are alike at first: only the first may give candidates.
-    sums_K = torch.full((beams,), -1e9, device=device)
-    sums_K[0] = 0
-    running: list[list[int]] = [[] for _ in range(beams)]
+    cache = model.new_cache(1, length=len(prompt) + longest)
+    logits_KV = next_logits(model, torch.tensor([prompt], device=device), cache)
+    sums_K = torch.zeros(1, device=device)
+    running: list[list[int]] = [[]]
     finished: list[Hypothesis] = []
     for length in range(1, longest + 1):
         candidates = _candidates(logits_KV.log_softmax(-1) + sums_K[:, None], beams, len(settings.stop_ids))

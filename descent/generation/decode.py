@@ -132,16 +132,14 @@ def _steps(model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[i
                 seen_BV.scatter_(1, tokens_B[:, None], True)
             logprobs = log_probability(logits_BV, tokens_B).tolist()
             for row, token, logprob in zip(window.rows, tokens_B.tolist(), logprobs, strict=True):
-                if row.reason is None:
-                    yield row.take(token, logprob, context)
+                yield row.take(token, logprob, context)
             live = [i for i, row in enumerate(window.rows) if row.reason is None]
             if not live:
                 return
-            if window.full:
-                seen_BV = None if seen_BV is None else seen_BV[live]
-                logits_BV = window.fill([window.rows[i] for i in live])
-            else:
-                logits_BV = window.feed(tokens_B)
+            if len(live) < len(window.rows):
+                window.keep(live)
+                tokens_B, seen_BV = tokens_B[live], None if seen_BV is None else seen_BV[live]
+            logits_BV = window.fill(window.rows) if window.full else window.feed(tokens_B)
     finally:
         for module in modes:
             module.training = True
@@ -240,6 +238,11 @@ class _Window:
             start=torch.tensor(padding, device=self.device) if any(padding) else None,
         )
         return next_logits(self.model, tokens_BT.to(self.device), self.cache)
+
+    def keep(self, rows: list[int]) -> None:
+        """Goes on with some of the rows only: the others have ended."""
+        self.rows = [self.rows[row] for row in rows]
+        self.cache.reorder(torch.tensor(rows, device=self.device))
 
     def feed(self, tokens: Int[Tensor, "batch"]) -> Float[Tensor, "batch vocabulary"]:
         """One token for each row."""

@@ -17,9 +17,10 @@ class Decodable(Protocol):
     """A model that continues sequences: `new_cache`, and a forward that reads and fills it.
 
     `model(tokens, cache=cache)` returns logits (batch, time, vocabulary) and leaves the cache holding
-    those tokens. A model that also offers `features(tokens, cache=cache)` and `unembed(hidden)` has its
-    head computed at the last position only. `config.context`, where there is one, is the greatest number
-    of tokens it can see; a recurrent model has none.
+    those tokens; `cache.reorder(rows)` makes row i what row `rows[i]` was, of more or fewer rows. A model
+    that also offers `features(tokens, cache=cache)` and `unembed(hidden)` has its head computed at the last
+    position only. `config.context`, where there is one, is the greatest number of tokens it can see; a
+    recurrent model has none.
     """
 
     def new_cache(

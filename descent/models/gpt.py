@@ -19,7 +19,7 @@ from descent.nn.block import Block
 from descent.nn.cache import KVCache
 from descent.nn.dropout import dropout
 from descent.nn.feedforward import FeedForward, GatedFeedForward
-from descent.nn.norm import LayerNorm, RMSNorm
+from descent.nn.norm import LayerNorm, RMSNorm, rms_norm
 from descent.nn.position import Learned, Rotary
 
 SIZES: dict[str, dict[str, int]] = {  # Radford et al. (2019), table 2; heads from the published checkpoints
@@ -54,10 +54,13 @@ class GPTConfig(Config):
         qk_norm: whether queries and keys are normalised.
         tied: whether the output head is the token embedding.
         softcap: logits are bent to stay within +- softcap; 0 = off.
-        zero_init: whether every block starts as the identity: its output projections start at zero.
+        zero_init: whether the output projections and an untied head start at zero, so that every block starts
+            as the identity, and the other matrices with variance 1 / fan-in; otherwise as GPT-2's.
+        embedding_norm: whether the embeddings are normalised before the first block (RMS, no gain).
         bigram: whether the pair (previous token, token) has an embedding of its own; up to 512 tokens.
         value_embedding: whether tokens have embeddings that are added to the values of attention.
-        dropout: probability of dropping an element, after the embeddings, in attention and after every part.
+        dropout: probability of dropping an element after the embeddings and after every part of a block.
+        attention_dropout: probability of dropping an attention weight.
     """
 
     type: Literal["gpt"] = "gpt"
@@ -77,9 +80,11 @@ class GPTConfig(Config):
     tied: bool = False
     softcap: float = Field(15.0, ge=0)
     zero_init: bool = True
+    embedding_norm: bool = True
     bigram: bool = False
     value_embedding: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
+    attention_dropout: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> GPTConfig:
@@ -132,6 +137,7 @@ class GPTConfig(Config):
             "tied": True,
             "softcap": 0.0,
             "zero_init": False,
+            "embedding_norm": False,
         }
         return cls.read({**published, **changes})
 
@@ -274,7 +280,7 @@ class GPT(nn.Module):
             x = x + self.positions(positions)
         if self.pairs is not None:
             x = x + self.pairs(self._previous(tokens, positions, cache) * self.config.vocab_size + tokens)
-        return x
+        return rms_norm(x) if self.config.embedding_norm else x
 
     def _previous(self, tokens: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
         """The token before each token; at position 0 the reserved id vocab_size, which stands for none."""
@@ -287,12 +293,22 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        residual = 0.02 / math.sqrt(2 * self.config.depth)
+        """GPT-2's weights, or, with `zero_init`, ones scaled by fan-in with output projections at zero."""
+        config = self.config
+        residual = 0.02 / math.sqrt(2 * config.depth)
         for name, parameter in self.named_parameters():
+            table = name.startswith(("tokens", "values"))
             if name.endswith("bias") or name.startswith("pairs"):
                 parameter.zero_()
             elif name.endswith(("output.weight", "down.weight")):
-                parameter.normal_(std=0.0 if self.config.zero_init else residual)
+                parameter.normal_(std=0.0 if config.zero_init else residual)
+            elif config.zero_init and name == "head.weight":
+                parameter.zero_()
+            elif config.embedding_norm and name == "tokens.weight" and not config.tied:
+                parameter.normal_(std=1.0)  # as large as the norm makes it
+            elif config.zero_init and not table and parameter.dim() > 1 and not name.startswith("positions"):
+                bound = math.sqrt(3 / parameter.shape[1])
+                parameter.uniform_(-bound, bound)
             elif parameter.dim() > 1:
                 parameter.normal_(std=0.02)
 
@@ -304,7 +320,7 @@ def _block(config: GPTConfig) -> Block:
         groups=config.group_count,
         bias=config.bias,
         qk_norm=config.qk_norm,
-        dropout=config.dropout,
+        dropout=config.attention_dropout,
         causal=True,
     )
     if config.feedforward == "swiglu":

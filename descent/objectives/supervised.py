@@ -55,13 +55,13 @@ def supervised_loss(
 ) -> Float[Tensor, ""]:
     """The configured loss as a mean over the batch (see `Supervised`)."""
     if config.loss == "cross_entropy":
-        weights = tensor(config.class_weights, device=outputs.device) if config.class_weights else None
+        weights = _weights(config, outputs) if config.class_weights else None
         return F.cross_entropy(outputs, targets, weight=weights, label_smoothing=config.label_smoothing)
     if config.loss == "binary":
         logits, classes = outputs.flatten(), targets.flatten().to(outputs.dtype)
         if not config.class_weights:
             return F.binary_cross_entropy_with_logits(logits, classes)
-        weights = tensor(config.class_weights, device=outputs.device)[targets.flatten().long()]
+        weights = _weights(config, outputs)[targets.flatten().long()]
         losses = F.binary_cross_entropy_with_logits(logits, classes, weight=weights, reduction="sum")
         return losses / weights.sum()
     targets = targets.to(outputs.dtype).reshape(outputs.shape)
@@ -70,3 +70,7 @@ def supervised_loss(
     if config.loss == "l1":
         return F.l1_loss(outputs, targets)
     return F.huber_loss(outputs, targets, delta=config.huber_delta)
+
+
+def _weights(config: SupervisedConfig, outputs: Tensor) -> Tensor:
+    return tensor(config.class_weights, device=outputs.device, dtype=outputs.dtype)

@@ -31,8 +31,9 @@ CATALOG: dict[str, Entry] = {
     "lenet-mnist": Entry("LeNet-5 on MNIST, shifted and turned a little", "images", "lenet_mnist"),
     "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
     "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
-    "gpt-shakespeare-short": Entry("the same in 2 minutes", "text", "gpt_shakespeare_short"),
-    "gpt-shakespeare-long": Entry("the same in 30 minutes", "text", "gpt_shakespeare_long"),
+    "gpt-shakespeare-short": Entry(
+        "a character GPT on tinyshakespeare, 2 minutes", "text", "gpt_shakespeare_short"
+    ),
     "gpt-poetry": Entry("a GPT that writes Tang poems", "text", "gpt_poetry"),
     "gpt-names": Entry("a small GPT that makes up first names", "text", "gpt_names"),
     "gpt2-124m": Entry("GPT-2 at its published size, for benchmarks", "text", "gpt2_124m"),

@@ -30,35 +30,37 @@ def gpt() -> Recipe:
 
 
 def gpt_shakespeare() -> Recipe:
-    """Characters of Shakespeare; about ten minutes on two cores."""
+    """Characters of Shakespeare, in about ten minutes on two cores.
+
+    Small batches (4,096 characters), many steps, and dropout: 7.4 passes over a million characters
+    are enough to overfit without.
+    """
     return gpt().replace(
         name="gpt-shakespeare",
         about="a character GPT on tinyshakespeare, 10 minutes",
         data=TextData(source="tinyshakespeare").table(),
         tokenizer=TokenizerConfig(kind="char").table(),
-        model=GPTConfig(depth=4, dim=192, heads=6, context=256, dropout=0.1, bigram=True).table(),
-        budget=Budget(steps=2000, batch_size=32).table(),
-        evaluation=EvaluationPlan(every=500, batch_size=64).table(),
-        samples=SamplePlan(every=500, prompt="\n", max_new_tokens=400).table(),
+        model=GPTConfig(depth=5, dim=192, heads=3, context=256, dropout=0.12, bigram=True).table(),
+        optimizer=MuonConfig(
+            learning_rate=0.02, adam_learning_rate=3e-3, embedding_learning_rate=0.01, eps=1e-10
+        ).table(),
+        schedule=CosineConfig(warmup=0.02).table(),
+        clip_norm=0.0,
+        budget=Budget(steps=1800, batch_size=16).table(),
+        evaluation=EvaluationPlan(every=300, batch_size=64).table(),
+        samples=SamplePlan(every=600, prompt="\n", max_new_tokens=400).table(),
     )
 
 
 def gpt_shakespeare_short() -> Recipe:
-    """Two minutes, for a first look."""
+    """Two minutes, for a first look: a narrower network that sees three passes."""
     return gpt_shakespeare().replace(
         name="gpt-shakespeare-short",
-        about="the same in 2 minutes",
-        model=GPTConfig(depth=4, dim=128, heads=4, context=128, bigram=True).table(),
-        budget=Budget(steps=1000, batch_size=64).table(),
-    )
-
-
-def gpt_shakespeare_long() -> Recipe:
-    """Half an hour, for the lowest loss."""
-    return gpt_shakespeare().replace(
-        name="gpt-shakespeare-long",
-        about="the same in 30 minutes",
-        budget=Budget(steps=6000, batch_size=32).table(),
+        about="a character GPT on tinyshakespeare, 2 minutes",
+        model=GPTConfig(depth=4, dim=128, heads=2, context=256, bigram=True).table(),
+        budget=Budget(steps=700, batch_size=16).table(),
+        evaluation=EvaluationPlan(every=350, batch_size=64).table(),
+        samples=SamplePlan(every=0, prompt="\n", max_new_tokens=400).table(),
     )
 
 

@@ -225,8 +225,13 @@ def newest(folder: Path) -> Newest:
     return Newest(None, skipped)
 
 
-def load(path: Path, state: State) -> None:
+def load(path: Path, state: State, *, optimizer: bool = True) -> None:
     """Fills a state from a checkpoint: all of it, or nothing if something does not fit.
+
+    Args:
+        path: the checkpoint's folder.
+        state: filled in place.
+        optimizer: whether to take the optimizer's state too; without, that of `state` stays.
 
     Raises:
         CorruptArtifact: the checkpoint does not verify.
@@ -242,8 +247,9 @@ def load(path: Path, state: State) -> None:
     if state.average is not None:
         averages = str(path / "average.safetensors")
         safetensors_file.check_fits(state.average.tensors, found["average"], averages)
-    optimizer = str(path / "optimizer.safetensors")
-    load_state_tensors(state.model, state.optimizers, found["optimizer"], optimizer)
+    if optimizer:
+        where = str(path / "optimizer.safetensors")
+        load_state_tensors(state.model, state.optimizers, found["optimizer"], where)
     # Everything fits: from here on nothing can fail.
     safetensors_file.copy_into(own, found["model"])
     if state.average is not None:

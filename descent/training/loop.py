@@ -163,16 +163,17 @@ def accumulate(
     total = sum(counts)
     if not total:
         raise UserError(f"a batch has no target to learn from in the phase {phase.name!r}")
-    whole: Tensor | None = None
-    for (part, _), count in zip(parts, counts, strict=True):
-        if not count:
-            continue
-        with autocast(settings.device, settings.precision):
+    whole = torch.zeros((), device=settings.device)
+    # One context for all parts: the weights are cast once. Backward follows the forward's own types.
+    with autocast(settings.device, settings.precision):
+        for (part, _), count in zip(parts, counts, strict=True):
+            if not count:
+                continue
             loss = objective.loss(model, phase, part)
-        loss = loss if count == total else loss * (count / total)
-        loss.backward()
-        whole = loss.detach() if whole is None else whole + loss.detach()
-    assert whole is not None
+            with torch.autocast(settings.device.type, enabled=False):
+                loss = loss if count == total else loss * (count / total)
+                loss.backward()
+                whole += loss.detach()
     return whole, total
 
 

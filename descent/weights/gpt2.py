@@ -60,8 +60,9 @@ _SIZES = {
     "n_positions": "context",
     "vocab_size": "vocab_size",
 }
-_FREE = {"depth", "dim", "heads", "groups", "context", "vocab_size", "hidden", "tied", "dropout"}
-_IDLE = {"rotary_base", "zero_init"}  # without effect on what a trained GPT-2 computes
+_FREE = {"depth", "dim", "heads", "groups", "context", "vocab_size", "hidden", "tied"}
+# Without effect on what a trained GPT-2 computes.
+_IDLE = {"rotary_base", "zero_init", "dropout", "attention_dropout"}
 
 
 def config_from(table: Mapping[str, Any], where: str) -> GPTConfig:
@@ -87,6 +88,7 @@ def config_from(table: Mapping[str, Any], where: str) -> GPTConfig:
             "hidden": 0 if hidden is None else hidden,
             "tied": table.get("tie_word_embeddings", True),
             "dropout": table.get("resid_pdrop", 0.0),
+            "attention_dropout": table.get("attn_pdrop", 0.0),
         },
         where=where,
     )
@@ -109,7 +111,7 @@ def config_to(config: GPTConfig) -> dict[str, Any]:
         "layer_norm_epsilon": 1e-5,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
-        "attn_pdrop": config.dropout,
+        "attn_pdrop": config.attention_dropout,
         "initializer_range": 0.02,
     }
 

@@ -25,6 +25,17 @@ class Result:
         return json.loads(self.out)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def real_curves():
+    """The drawing of curves, which is left out here but where a test brings it back: it takes a second."""
+    from descent.runs import plots
+
+    real = plots.curves
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "curves", lambda lines, folder, title: [])
+        yield real
+
+
 @pytest.fixture
 def descent(tmp_path, monkeypatch, capsys):
     """Runs a command in this process, in an empty current folder."""
@@ -44,10 +55,11 @@ def descent(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def program(tmp_path):
-    """Runs a command as a program of its own, in an empty current folder."""
+    """Runs a command as a program of its own, in an empty current folder; none outlives its test."""
+    started = []
 
     def start(*arguments, environment=None, **options):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "descent", *map(str, arguments)],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})},
@@ -56,8 +68,13 @@ def program(tmp_path):
             stdin=subprocess.DEVNULL,
             **options,
         )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

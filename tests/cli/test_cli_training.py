@@ -13,7 +13,8 @@ import descent as package
 DIGITS = ("mlp-digits", "budget.steps=6", "evaluation.every=3")
 
 
-def test_training_prints_the_folder_and_nothing_else_on_stdout(descent, tmp_path):
+def test_training_prints_the_folder_and_nothing_else_on_stdout(descent, tmp_path, monkeypatch, real_curves):
+    monkeypatch.setattr("descent.runs.plots.curves", real_curves)
     result = descent("train", *DIGITS)
     folder = result.out.strip()
     assert result.out == f"{folder}\n"
@@ -84,7 +85,7 @@ def test_the_python_surface_trains_resumes_and_loads(tmp_path, monkeypatch):
     assert isinstance(package.load("here", "last").config, type(run.recipe.model))
 
 
-def wait_for(path, text, seconds=60):
+def wait_for(path, text, seconds=240):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if path.exists() and text in path.read_text(encoding="utf-8"):
@@ -95,12 +96,12 @@ def wait_for(path, text, seconds=60):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_ends_with_its_code(program, descent, tmp_path, number, code):
-    arguments = ("train", "mlp-digits", "budget.steps=1000000", "evaluation.every=0", "--out", "here")
+    arguments = ("train", "mlp-digits", "budget.steps=100000", "evaluation.every=0", "--out", "here")
     process = program(*arguments, environment={"PYTHONIOENCODING": "ascii:strict"})
-    wait_for(tmp_path / "here" / "metrics.jsonl", '"step": 1000')
+    wait_for(tmp_path / "here" / "metrics.jsonl", '"step": 100')
     assert "in use" in descent("train", "--resume", "here", code=4).err
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == code, err
     assert b"Traceback" not in err
     assert b"descent train --resume here" in err
@@ -110,7 +111,7 @@ def test_a_signal_saves_and_ends_with_its_code(program, descent, tmp_path, numbe
 
 def test_the_package_runs_as_a_module(program):
     process = program("recipe", "show", "nothing")
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 2
     assert err.startswith(b"error: no recipe is called 'nothing'")
     assert isinstance(process, subprocess.Popen)

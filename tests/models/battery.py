@@ -46,7 +46,7 @@ class Specimen:
 GPT = {"depth": 2, "dim": 24, "heads": 3, "context": 16, "vocab_size": VOCAB}
 GPT_2 = {
     "position": "learned", "norm": "layer", "feedforward": "gelu", "bias": True, "qk_norm": False,
-    "tied": True, "softcap": 0.0, "zero_init": False,
+    "tied": True, "softcap": 0.0, "zero_init": False, "embedding_norm": False,
 }  # fmt: skip
 OUT = (BATCH, TIME, VOCAB)
 

@@ -1,0 +1,125 @@
+"""From a name, a file and overrides to a recipe; and what is refused on the way (kind, and all at once)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from descent.errors import UserError
+from descent.recipes import CATALOG, get, resolve
+from descent.runs.overrides import override
+from descent.runs.recipe import Recipe, read_recipe, recipe_toml, safe_name
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_every_recipe_resolves_and_reads_back_equal(name: str, tmp_path: Path) -> None:
+    recipe = get(name)
+    assert recipe.name == name
+    assert recipe.about == CATALOG[name].about
+    path = tmp_path / "recipe.toml"
+    path.write_text(recipe_toml(recipe), encoding="utf-8")
+    assert read_recipe(path) == recipe
+
+
+def refused(*overrides: str, name: str = "gpt") -> str:
+    with pytest.raises(UserError) as caught:
+        resolve(name, overrides)
+    return str(caught.value)
+
+
+def test_an_unknown_key_names_the_nearest() -> None:
+    assert "did you mean optimizer.learning_rate?" in refused("optimizer.learing_rate=0.1")
+    assert "did you mean model.depth?" in refused("modle.depth=2")
+    assert "did you mean data.path?" in refused("data.paht=book.txt")
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    assert "did you mean 'gpt'?" in refused(name="gtp")
+
+
+def test_all_errors_at_once_each_with_its_path() -> None:
+    text = refused("model.depth=true", "optimizer.learning_rate=-1", "budget.batch_size=[1]", "seed=x")
+    for path in ("model", "optimizer", "budget", "seed"):
+        assert path in text
+    assert "4 errors" in text
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf", "-1.0", "0.0", '"1e-3"', "true", "1e999"])
+def test_rates_that_are_no_rates(bad: str) -> None:
+    assert "learning_rate" in refused(f"optimizer.learning_rate={bad}")
+
+
+@pytest.mark.parametrize("bad", ["model.heads=7", "budget.batch_size=-1", "budget.steps=0", "model.dropout=1.0"])
+def test_values_that_cannot_be(bad: str) -> None:
+    assert refused(bad)
+
+
+def test_python_values_are_taken_as_they_are() -> None:
+    recipe = resolve("gpt", {"model.depth": 2, "data.path": "book.txt", "optimizer.learning_rate": 0.01})
+    assert (recipe.model.depth, recipe.data.path, recipe.data.source) == (2, "book.txt", None)  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=r"model\.gpt\.depth|model"):
+        resolve("gpt", {"model.depth": "2"})
+
+
+def test_another_type_starts_afresh() -> None:
+    recipe = resolve("gpt", ["schedule.type=cosine", "optimizer.type=adamw"])
+    assert (recipe.schedule.type, recipe.optimizer.type) == ("cosine", "adamw")
+
+
+def test_epochs_take_the_place_of_steps_and_back() -> None:
+    assert resolve("gpt", ["budget.epochs=2"]).budget.steps == 0
+    assert resolve("mlp-digits", ["budget.steps=5"]).budget.epochs == 0
+
+
+def test_other_data_bring_other_sizes() -> None:
+    filled = resolve("mlp-digits", {"model.inputs": [1, 8, 8], "model.outputs": 10})
+    assert override(filled, ["optimizer.learning_rate=0.5"]).model.outputs == 10  # type: ignore[union-attr]
+    assert override(filled, ["data.source=mnist"]).model.outputs == 0  # type: ignore[union-attr]
+    assert override(filled, ["data.source=mnist", "model.outputs=10"]).model.outputs == 10  # type: ignore[union-attr]
+
+
+def test_a_changed_recipe_claims_nothing() -> None:
+    claim = {"metric": "loss", "split": "validation", "value": 1.0, "minutes": 1.0, "machine": "here"}
+    recipe = get("gpt").replace(claim=claim)
+    assert override(recipe, []).claim is not None
+    assert override(recipe, ["seed=3"]).claim is None
+
+
+def test_parts_that_do_not_go_together() -> None:
+    assert "do not go together" in refused("data.type=images", "data.source=digits")
+
+
+class TestFiles:
+    def test_a_file_with_a_base_says_only_what_differs(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text('base = "gpt"\n[model]\ndepth = 2\n', encoding="utf-8")
+        recipe = resolve(path)
+        assert (recipe.name, recipe.model.depth) == ("mine", 2)  # type: ignore[union-attr]
+        second = tmp_path / "yours.toml"
+        second.write_text('base = "mine.toml"\nseed = 9\n', encoding="utf-8")
+        assert (resolve(second).seed, resolve(second).model.depth) == (9, 2)  # type: ignore[union-attr]
+
+    def test_a_base_that_is_its_own_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "loop.toml"
+        path.write_text('base = "loop.toml"\n', encoding="utf-8")
+        with pytest.raises(UserError, match="base"):
+            resolve(path)
+
+    def test_a_missing_file_names_the_nearest(self, tmp_path: Path) -> None:
+        (tmp_path / "mine.toml").write_text('base = "gpt"\n', encoding="utf-8")
+        with pytest.raises(UserError, match=r"mine\.toml"):
+            resolve(tmp_path / "mime.toml")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc", "/abs", "a/b", "CON", "con.txt", "a\0b", "x" * 65, ".hidden", "-dash", "", "a b", "山"]
+)
+def test_names_that_are_no_folder(name: str) -> None:
+    assert not safe_name(name)
+    with pytest.raises(UserError):
+        Recipe.read({**get("gpt").table(), "name": name})
+
+
+def test_names_that_are() -> None:
+    assert all(safe_name(name) for name in ("gpt", "Run-1.2_b", "x" * 64, "0"))
