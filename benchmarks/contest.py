@@ -11,6 +11,7 @@ which must not help, or hurt, the others.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import multiprocessing
 import statistics
@@ -97,10 +98,8 @@ class Worker:
         Raises:
             RuntimeError: the system failed; the message holds its traceback.
         """
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the process has failed; why is read below
             self._pipe.send("work")
-        except BrokenPipeError:
-            pass  # it failed while it prepared; the reason waits in the pipe
         return self.answer()
 
     def answer(self) -> Any:
@@ -151,7 +150,7 @@ def contest(systems: Sequence[System], rounds: int, note: Callable[[str], None] 
 
 
 def _serve(pipe: Connection, system: System) -> None:
-    """The life of a worker's process: prepare, warm up, then a round for every message until the pipe closes."""
+    """The life of a worker's process: prepare, warm up, then a round for every message."""
     try:
         work = system.prepare(**system.options)
         for _ in range(system.warmup):

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", type=int, default=32, help="tokens of each prompt")
     parser.add_argument("--new", type=int, default=64, help="tokens generated for each prompt")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", metavar="TEXT", nargs="*", default=[], help="systems whose name holds a text")
+    parser.add_argument("--only", metavar="TEXT", nargs="*", default=[], help="peers whose name holds a text")
     parser.add_argument("--json", metavar="FILE", help="write all numbers there")
     parser.add_argument("--ledger", metavar="FOLDER", help="write entries of the ledger there")
     return parser
@@ -136,7 +136,7 @@ def _summary(tokens: int, result: Result) -> dict[str, Any]:
     names = [name for name in result.seconds if name != MEMORY]
     found = {}
     for name in names:
-        counted = {value for value in result.values[name]}
+        counted = set(result.values[name])
         if counted != {float(tokens)}:
             raise RuntimeError(f"{name} generated {counted} tokens, {tokens} were asked for")
         rate = result.rate(name, tokens)
@@ -189,7 +189,8 @@ def _entries(
 ) -> list[dict[str, Any]]:
     """The entries of the ledger: our rate, and the ratio to the fastest peer."""
     ours, fastest = found["systems"][OURS]["tokens_per_second"], found["fastest_peer"]
-    shared = {"minutes": minutes, "flops": 2 * WEIGHTS * batch * (options.prompt + options.new) * found["rounds"]}
+    flops = 2 * WEIGHTS * batch * (options.prompt + options.new)
+    shared = {"minutes": minutes, "flops": flops * found["rounds"]}
     entries = [
         {
             "id": f"generation-gpt2-124m-batch{batch}-rate",
@@ -213,7 +214,8 @@ def _entries(
                 "value": times["median"],
                 "spread": [times["least"], times["greatest"]],
                 "unit": "times",
-                "note": f"measured in turn; median of {found['rounds']} pairwise ratios, spread from least to greatest",
+                "note": f"measured in turn; median of {found['rounds']} pairwise ratios, "
+                "spread from least to greatest",
                 **shared,
             }
         )

@@ -1,6 +1,6 @@
 """How fast this machine multiplies matrices: the ceiling that shares are shares of.
 
-    python -m benchmarks.matmul [--json FILE]
+python -m benchmarks.matmul [--json FILE]
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FORMS: dict[str, tuple[bool, bool]] = {  # whether left and right are read trans
 
 
 def gflops(shape: tuple[int, int, int], form: str, dtype: torch.dtype, seconds: float = 0.25) -> float:
-    """GFLOP/s of the quickest of the products that fit into `seconds` (two at least), after one to warm up."""
+    """GFLOP/s of the quickest product of those that fit into `seconds`, two at least, after a warm-up."""
     rows, inner, columns = _sizes(shape, form)
     left_transposed, right_transposed = FORMS[form]
     left = torch.randn(inner, rows).to(dtype).t() if left_transposed else torch.randn(rows, inner).to(dtype)

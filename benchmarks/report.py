@@ -93,18 +93,16 @@ def machine() -> dict[str, Any]:
 
 def commit() -> str | None:
     """The sources that were measured; "+" for changes that are not in the commit."""
-    git = ["git", "-C", str(ROOT)]
+
+    def git(*arguments: str) -> str:
+        called = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(called, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        state = subprocess.run(
-            [*git, "status", "--porcelain", "--", "descent", "benchmarks"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        name = git("rev-parse", "--short", "HEAD")
+        return name + ("+" if git("status", "--porcelain", "--", "descent", "benchmarks") else "")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return name.stdout.strip() + ("+" if state.stdout.strip() else "")
 
 
 def today() -> str:

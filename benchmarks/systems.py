@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from descent.data.batches import prefetch
+from descent.data.config import TextData
 from descent.data.dataset import Dataset, StreamSplit, compact
 from descent.models.gpt import GPTConfig
 from descent.objectives import CausalConfig
 from descent.runs.assemble import put_together
 from descent.runs.recipe import Budget, Recipe
-from descent.data.config import TextData
 from descent.text import TokenizerConfig
 from descent.training.loop import train
 from descent.training.optimizers import AdamWConfig
@@ -64,7 +64,7 @@ class Shape:
 
     @property
     def flops(self) -> int:
-        """Arithmetic of a step, the matrix products only, a causal row's scores counted once: 6 N + 6 L T C a token."""
+        """Arithmetic of a step's matrix products, causal scores counted once: 6 N + 6 L T C a token."""
         weights = 12 * self.depth * self.dim**2 + self.vocab * self.dim
         return self.tokens * (6 * weights + 6 * self.depth * self.length * self.dim)
 

@@ -9,6 +9,7 @@ Each peer is measured in its best setting on a CPU (bfloat16 autocast, fused Ada
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from typing import Any
 
@@ -56,23 +57,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _entrants(shape: Shape, steps: int, options: argparse.Namespace) -> list[System]:
     given = {"shape": shape, "steps": steps}
-    peers = [
-        System("transformers best", systems.transformers, {**given, "best": True}),
-        System("transformers best, eager", systems.transformers, {**given, "best": True, "attention": "eager"}),
-        System("transformers default", systems.transformers, {**given, "best": False}),
-    ]
-    if options.tuned:
-        peers.append(
-            System("transformers best, tuned", systems.transformers, {**given, "best": True, "tuned": True})
-        )
+    libraries = {"transformers": systems.transformers}
     if options.nanogpt:
-        given["path"] = options.nanogpt
-        peers += [
-            System("nanogpt best", systems.nanogpt, {**given, "best": True}),
-            System("nanogpt default", systems.nanogpt, {**given, "best": False}),
-        ]
-        if options.tuned:
-            peers.append(System("nanogpt best, tuned", systems.nanogpt, {**given, "best": True, "tuned": True}))
+        libraries["nanogpt"] = functools.partial(systems.nanogpt, path=options.nanogpt)
+    settings: dict[str, dict[str, Any]] = {"best": {"best": True}, "default": {"best": False}}
+    if options.tuned:
+        settings["best, tuned"] = {"best": True, "tuned": True}
+    peers = [
+        System(f"{library} {setting}", prepare, {**given, **chosen})
+        for library, prepare in libraries.items()
+        for setting, chosen in settings.items()
+    ]
+    eager = {**given, "best": True, "attention": "eager"}
+    peers.append(System("transformers best, eager", systems.transformers, eager))
     chosen = [p for p in peers if not options.only or any(text in p.name for text in options.only)]
     ours = System(OURS, systems.descent, {"shape": shape, "steps": steps}, warmup=2)
     return [ours, *chosen, System(CEILING, matmul.ceiling, {})]
@@ -143,7 +140,8 @@ def _entries(
             "spread": [rate["least"], rate["greatest"]],
             "unit": "tokens/s",
             "note": f"{ours['ceiling_share']:.0%} of the bf16 matrix products' "
-            f"{found['ceiling_gflops']:.0f} GFLOP/s; median of {rounds} rounds, spread from least to greatest",
+            f"{found['ceiling_gflops']:.0f} GFLOP/s; median of {rounds} rounds, "
+            "spread from least to greatest",
             **shared,
         }
     ]
@@ -159,7 +157,7 @@ def _entries(
                     "value": times["median"],
                     "spread": [times["least"], times["greatest"]],
                     "unit": "times",
-                    "note": f"{number(rate['median'])} and {number(theirs['median'])} tokens/s, measured in turn; "
+                    "note": f"{number(rate['median'])} and {number(theirs['median'])} tokens/s, in turn; "
                     f"median of {rounds} pairwise ratios, spread from least to greatest",
                     **shared,
                 }

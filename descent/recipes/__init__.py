@@ -62,7 +62,7 @@ def resolve(where: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()
 
 
 def _tables(where: str | Path, depth: int = 0) -> dict[str, Any]:
-    from descent.runs.overrides import merge, renew_sizes
+    from descent.runs.overrides import exclusive, merge, renew_sizes
     from descent.runs.recipe import read_toml
 
     path = Path(where)
@@ -80,6 +80,6 @@ def _tables(where: str | Path, depth: int = 0) -> dict[str, Any]:
         raise UserError(f"{path}: base must name a recipe or a TOML file", got=base)
     beside = path.parent / base
     found = _tables(beside if base.endswith(".toml") else base, depth + 1)
-    return renew_sizes(merge(found, {"name": path.stem, **tables, "claim": None}), tables)
+    return renew_sizes(merge(found, {"name": path.stem, **exclusive(tables), "claim": None}), tables)
 
 

@@ -93,8 +93,9 @@ def test_parts_that_do_not_go_together() -> None:
 class TestFiles:
     def test_a_file_with_a_base_says_only_what_differs(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.toml"
-        path.write_text('base = "gpt"\n[model]\ndepth = 2\n', encoding="utf-8")
+        path.write_text('base = "gpt"\n[data]\npath = "book.txt"\n[model]\ndepth = 2\n', encoding="utf-8")
         recipe = resolve(path)
+        assert (recipe.data.path, recipe.data.source) == ("book.txt", None)
         assert (recipe.name, recipe.model.depth) == ("mine", 2)  # type: ignore[union-attr]
         second = tmp_path / "yours.toml"
         second.write_text('base = "mine.toml"\nseed = 9\n', encoding="utf-8")

@@ -1,0 +1,164 @@
+"""From a recipe to its parts: data, tokenizer, model, objective, optimizers, ready to train."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import nn
+
+from descent.data import Batches, Dataset, load_examples, load_text, tokenize
+from descent.data.config import TextData
+from descent.errors import UserError
+from descent.evaluation import Evaluation, evaluate
+from descent.models import build
+from descent.models.gpt import GPTConfig
+from descent.objectives import Objective, build_objective
+from descent.runs.recipe import Recipe
+from descent.text import Tokenizer, obtain
+from descent.training.average import EMA
+from descent.training.loop import Settings
+from descent.training.optimizers import build_optimizers
+from descent.training.precision import autocast, resolve_device, resolve_precision
+from descent.training.state import State
+
+
+@dataclass
+class Parts:
+    """A recipe made real.
+
+    Attributes:
+        recipe: with device, precision, steps and the sizes taken from the data filled in.
+        tokenizer: for text, else None.
+        batches: of the training split.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    tokenizer: Tokenizer | None
+    objective: Objective
+    state: State
+    batches: Batches
+    settings: Settings
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While it lasts, the model computes with its averaged weights, if it has them."""
+        average = self.state.average
+        return average.swapped(self.state.model) if average else nullcontext()
+
+    def evaluate(self, split: str) -> Evaluation:
+        """Scores the model, with its averaged weights where it has them, on a whole split."""
+        with self.averaged():
+            return evaluate(
+                self.state.model,
+                self.objective,
+                self.dataset.splits[split],
+                batch_size=self.recipe.evaluation.batch_size,
+                device=str(self.settings.device),
+                cast=autocast(self.settings.device, self.settings.precision),
+            )
+
+
+def load_data(
+    recipe: Recipe, tokenizer: Tokenizer | None = None, progress: bool = False
+) -> tuple[Dataset, Tokenizer | None]:
+    """The recipe's data; for text also the tokenizer, trained on the training split if none is given."""
+    if not isinstance(recipe.data, TextData):
+        return load_examples(recipe.data, progress), None
+    assert recipe.tokenizer is not None
+    assert isinstance(recipe.model, GPTConfig)
+    documents = load_text(recipe.data, progress)
+    if tokenizer is None:
+        tokenizer = obtain(recipe.tokenizer, documents.splits["train"], progress)
+    length = recipe.data.length or recipe.model.context
+    if length > recipe.model.context:
+        raise UserError(
+            "data.length is longer than the model's context",
+            got=length,
+            expected=f"at most {recipe.model.context}",
+        )
+    return tokenize(documents, recipe.data, tokenizer, length), tokenizer
+
+
+def fill(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """The recipe with everything resolved that depends on the data or the machine."""
+    held = recipe.model.model_dump()
+    taken = {name: size for name, size in dataset.sizes.items() if name in held and not held[name]}
+    wrong = {
+        name: (held[name], size)
+        for name, size in dataset.sizes.items()
+        if held.get(name) and _plain(held[name]) != _plain(size)
+    }
+    if wrong:
+        name, (has, needs) = next(iter(wrong.items()))
+        raise UserError(
+            f"model.{name} does not fit the data {dataset.name!r}",
+            got=has,
+            expected=str(needs),
+            hint=f"leave model.{name} out to take it from the data",
+        )
+    device = resolve_device(recipe.device)
+    examples = len(dataset.splits["train"])
+    batch_size = recipe.budget.batch_size or examples
+    steps = recipe.budget.steps or max(1, ceil(recipe.budget.epochs * examples / batch_size))
+    return recipe.replace(
+        model=recipe.model.replace(**taken).table(),
+        device=device.type,
+        precision=resolve_precision(recipe.precision, device),
+        budget=recipe.budget.replace(steps=steps, epochs=0.0, batch_size=batch_size).table(),
+    )
+
+
+def assemble(recipe: Recipe, *, tokenizer: Tokenizer | None = None, progress: bool = False) -> Parts:
+    """Loads the data and builds everything; the weights are a function of `recipe.seed`.
+
+    Args:
+        recipe: what to build.
+        tokenizer: the one of an earlier part of the same run.
+        progress: show downloads and the tokenizer's training on stderr.
+    """
+    dataset, tokenizer = load_data(recipe, tokenizer, progress)
+    return put_together(recipe, dataset, tokenizer)
+
+
+def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) -> Parts:
+    """Builds everything for data that are loaded already."""
+    recipe = fill(recipe, dataset)
+    device = torch.device(recipe.device)
+    torch.manual_seed(recipe.seed)
+    model = build(recipe.model).to(device)
+    objective = build_objective(recipe.objective)
+    state = State(
+        model=model,
+        optimizers={
+            phase.name: build_optimizers(recipe.optimizer, model, phase.modules) for phase in objective.phases
+        },
+        average=EMA(model, recipe.average) if recipe.average else None,
+    )
+    settings = Settings(
+        steps=recipe.budget.steps,
+        seed=recipe.seed,
+        schedule=recipe.schedule,
+        accumulate=recipe.budget.accumulate,
+        clip_norm=recipe.clip_norm,
+        device=device,
+        precision=recipe.precision,
+    )
+    if recipe.compile:
+        _compile(model)
+    batches = Batches(dataset.splits["train"], recipe.budget.batch_size, recipe.seed)
+    return Parts(recipe, dataset, tokenizer, objective, state, batches, settings)
+
+
+def _compile(model: nn.Module) -> None:
+    """Compiles what an objective calls, in place, so that names and state stay the same."""
+    for name in ("features", "forward"):
+        if hasattr(model, name):
+            setattr(model, name, torch.compile(getattr(model, name)))
+            return
+
+
+def _plain(value: object) -> object:
+    return tuple(value) if isinstance(value, (list, tuple)) else value

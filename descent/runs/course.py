@@ -1,0 +1,188 @@
+"""What happens between the steps of a run: log, show, evaluate, sample, save, and stop when asked to."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from descent.errors import UserError
+from descent.evaluation import HIGHER_IS_BETTER
+from descent.runs.assemble import Parts
+from descent.runs.interrupt import Interrupt
+from descent.runs.loaded import Loaded
+from descent.runs.metrics import MetricsLog, read_metrics, series
+from descent.runs.progress import Progress
+from descent.training import checkpoint
+from descent.training.loop import StepReport
+from descent.training.stopping import best_index, should_stop
+
+LINES = 1000
+
+
+class Course:
+    """Follows a run from step to step; `after_step` is what the loop calls.
+
+    Args:
+        folder: the run's.
+        parts: what is trained.
+        log: its metrics, open for appending.
+        progress: where a person watches.
+        interrupt: a signal that has arrived, if any.
+    """
+
+    def __init__(
+        self, folder: Path, parts: Parts, log: MetricsLog, progress: Progress, interrupt: Interrupt
+    ):
+        self.folder, self.parts, self.log = folder, parts, log
+        self.progress, self.interrupt = progress, interrupt
+        self.plan = parts.recipe.evaluation
+        self.steps = parts.settings.steps
+        self.split = "validation" if "validation" in parts.dataset.splits else None
+        self._log_every = max(1, self.steps // LINES)
+        lines = read_metrics(folder / "metrics.jsonl")
+        _, seconds = series(lines, "step", "seconds")
+        self._earlier = seconds[-1] if seconds else 0.0
+        _, self._scores = series(lines, "evaluation", self.plan.metric, self.split)
+        self._scored_at = -1
+        self._saved_at = -1
+        self._began = self._since = time.monotonic()
+        self._apart = 0.0
+        self._units = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the run so far, evaluations and savings included, earlier sessions too."""
+        return self._earlier + time.monotonic() - self._began
+
+    def after_step(self, report: StepReport) -> bool:
+        """Does what is due after a step; True ends the training."""
+        step = report.step
+        self._units += report.targets
+        if step % self._log_every == 0 or step == self.steps:
+            self._report(report)
+        started = time.monotonic()
+        scored = self.split is not None and _due(step, self.plan.every, self.steps)
+        if scored:
+            self.evaluate(self.split or "")
+        plan = self.parts.recipe.samples
+        if plan and step < self.steps and _due(step, plan.every, 0):
+            self.sample()
+        if _due(step, self.parts.recipe.checkpoints.every or self.plan.every, self.steps):
+            self.save()
+        enough = scored and self._enough()
+        if self.interrupt.number is not None:
+            self.save()
+        self._apart += time.monotonic() - started
+        return enough or self.interrupt.number is not None
+
+    def _report(self, report: StepReport) -> None:
+        now = time.monotonic()
+        elapsed = now - self._since - self._apart
+        values: dict[str, Any] = {
+            "loss": next(iter(report.losses.values())),
+            "losses": report.losses,
+            "learning_rate": report.learning_rate,
+            "gradient_norm": next(iter(report.gradient_norms.values())),
+            "seconds": round(self.seconds, 3),
+            "rate": round(self._units / elapsed, 1) if elapsed > 0 else None,
+            "memory": memory(),
+        }
+        self._since, self._apart, self._units = now, 0.0, 0
+        self.log.append("step", report.step, **values)
+        self.progress.step({"step": report.step, **values})
+
+    def evaluate(self, split: str) -> None:
+        """Scores a whole split and records it; of the validation split also who is best."""
+        step = self.parts.state.step
+        if split == self.split and step == self._scored_at:
+            return
+        found = self.parts.evaluate(split)
+        final = split != self.split or step >= self.steps
+        extra = {"confusion": found.confusion} if found.confusion and final else {}
+        self.log.append(
+            "evaluation",
+            step,
+            split=split,
+            examples=found.examples,
+            **found.metrics,
+            **extra,
+            seconds=round(self.seconds, 3),
+        )
+        self.progress.evaluation(step, split, found.metrics)
+        if split == self.split:
+            self._scored_at = step
+            if self.plan.metric not in found.metrics:
+                raise UserError(
+                    "evaluation.metric is not a metric of this task",
+                    got=self.plan.metric,
+                    expected="one of " + ", ".join(found.metrics),
+                )
+            self._scores.append(found.metrics[self.plan.metric])
+
+    def finish(self) -> None:
+        """Scores and saves the last step, whatever the plan."""
+        if self.split is not None:
+            self.evaluate(self.split)
+        self.save()
+
+    def _enough(self) -> bool:
+        higher = self.plan.metric in HIGHER_IS_BETTER
+        if not should_stop(self._scores, self.plan.patience, higher=higher):
+            return False
+        self.progress.note(
+            f"stopped early: {self.plan.metric} has not improved in {self.plan.patience} evaluations"
+        )
+        return True
+
+    def save(self) -> None:
+        """Saves a checkpoint, marks it best if it is, and removes what need not be kept."""
+        step, folder = self.parts.state.step, self.folder / "checkpoints"
+        if step == self._saved_at:
+            return
+        checkpoint.save(folder, self.parts.state)
+        self._saved_at = step
+        metric = self.plan.metric
+        if step == self._scored_at:
+            higher = metric in HIGHER_IS_BETTER
+            if best_index(self._scores, higher=higher) == len(self._scores) - 1:
+                checkpoint.mark_best(folder, checkpoint.Best(step, metric, self._scores[-1]))
+        checkpoint.prune(folder, self.parts.recipe.checkpoints.keep)
+
+    def sample(self) -> None:
+        """Lets a language model write, and keeps what it wrote."""
+        plan, parts = self.parts.recipe.samples, self.parts
+        if plan is None or parts.tokenizer is None:
+            return
+        loaded = Loaded.of(parts)
+        with parts.averaged():
+            text = loaded.generate(
+                plan.prompt,
+                max_new_tokens=plan.max_new_tokens,
+                temperature=plan.temperature,
+                top_k=plan.top_k,
+                top_p=plan.top_p,
+                seed=parts.recipe.seed,
+                sliding=True,
+            )
+        step = parts.state.step
+        folder = self.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        (folder / f"step-{step:06d}.txt").write_text(plan.prompt + text, encoding="utf-8", newline="")
+        self.log.append("sample", step, text=plan.prompt + text)
+        self.progress.sample(step, plan.prompt + text)
+
+
+def memory() -> int | None:
+    """Bytes of main memory this process held at most; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step == last or (every > 0 and step % every == 0)

@@ -1,0 +1,148 @@
+"""A run's folder on disk: its name, its recipe.toml and env.json, made so that none is half written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from descent.errors import UserError, unknown
+from descent.runs.lock import is_locked
+from descent.runs.recipe import NAME_RULE, Recipe, recipe_toml, safe_name
+
+RECIPE_FILE = "recipe.toml"
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run."""
+    return (folder / RECIPE_FILE).is_file()
+
+
+def open_run(where: str | Path) -> Path:
+    """The folder of an existing run, or a `UserError` naming the nearest one."""
+    folder = Path(where)
+    if is_run(folder):
+        return folder
+    if folder.is_dir():
+        inner = sorted(path.parent for path in folder.glob(f"*/{RECIPE_FILE}"))
+        hint = f"did you mean {inner[-1]}?" if inner else None
+        raise UserError(f"{folder} holds no run (no {RECIPE_FILE})", hint=hint)
+    siblings = [str(p) for p in folder.parent.glob("*")] if folder.parent.is_dir() else []
+    if siblings:
+        raise unknown("run folder", str(folder), siblings[-20:])
+    raise UserError(f"{folder} does not exist", hint="`descent runs list` shows the runs there are")
+
+
+def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
+    """Makes the folder for a new run: `out`, or `runs/<recipe>/<time>` in the current folder."""
+    if out is None:
+        base = Path("runs") / recipe.name
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        folder, count = base / stamp, 1
+        while folder.exists():
+            count += 1
+            folder = base / f"{stamp}-{count}"
+    else:
+        folder = Path(out)
+        if not safe_name(folder.name):
+            raise UserError(f"--out: a run cannot be called {folder.name!r}", expected=NAME_RULE)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            _clear(folder, overwrite)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made: {error.strerror}") from None
+    return folder
+
+
+def _clear(folder: Path, overwrite: bool) -> None:
+    if not folder.is_dir() or not is_run(folder):
+        raise UserError(f"--out: {folder} exists and is not a run", hint="choose another folder")
+    if not overwrite:
+        raise UserError(
+            f"{folder} already holds a run",
+            hint=f"`descent train --resume {folder}` goes on with it; --overwrite removes it first",
+        )
+    if is_locked(folder):
+        raise UserError(f"{folder} is being written by another process", hint="stop it first")
+    shutil.rmtree(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a small file so that it is either the old one or the new one, never part of one."""
+    temporary = path.with_name(f".{path.name}.part")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    write_text(folder / RECIPE_FILE, recipe_toml(recipe))
+
+
+def environment(recipe: Recipe, threads: int) -> Mapping[str, Any]:
+    """What else a result may depend on: versions, commit, machine, threads, seed."""
+    packages = ("descent", "torch", "numpy", "tokenizers", "safetensors")
+    return {
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": recipe.device,
+        "threads": threads,
+        "seed": recipe.seed,
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return torch.__version__ if package == "torch" else None
+
+
+def _commit() -> str | None:
+    """The commit of Descent's own sources, where they lie in a git checkout."""
+    here = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()

@@ -1,0 +1,161 @@
+"""A trained model in use: text in, text out; an image or a row in, a prediction out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from descent.config import Config
+from descent.data import prepare_image, prepare_row, restore_target
+from descent.errors import UserError
+from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, stream
+from descent.runs.assemble import Parts
+from descent.text import Tokenizer
+from descent.weights.export import export
+
+
+@dataclass(repr=False)
+class Loaded:
+    """A model with what it takes to use it.
+
+    Attributes:
+        model: an `nn.Module`, tensors to tensors, in evaluation mode.
+        config: the model's configuration.
+        tokenizer: of a language model, else None.
+        labels: the names of the classes, in the order of the model's outputs.
+        preparation: how an image or a row becomes the model's input.
+        loss: what a classifier was trained with; "binary" has one output for two classes.
+        name: where it came from.
+    """
+
+    model: nn.Module
+    config: Config
+    tokenizer: Tokenizer | None = None
+    labels: tuple[str, ...] | None = None
+    preparation: Mapping[str, Any] = field(default_factory=dict)
+    loss: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, parts: Parts) -> Loaded:
+        """The model of a run in progress."""
+        dataset = parts.dataset
+        loss = getattr(parts.recipe.objective, "loss", "")
+        return cls(
+            parts.state.model,
+            parts.recipe.model,
+            parts.tokenizer,
+            dataset.labels,
+            dataset.preparation,
+            loss,
+            parts.recipe.name,
+        )
+
+    def generate(self, prompt: str = "", *, beams: int = 1, stop: Sequence[str] = (), **settings: Any) -> str:
+        """The text that follows a prompt.
+
+        Args:
+            prompt: where to start; an empty one starts a new document.
+            beams: over 1, the most probable text found by beam search of that width (no sampling).
+            stop: texts at which to end; they are not part of the result.
+            settings: fields of `descent.generation.Settings`: max_new_tokens, temperature, top_k, top_p,
+                min_p, repetition_penalty, seed, sliding.
+        """
+        return self.complete([prompt], beams=beams, stop=stop, **settings)[0].text
+
+    def complete(
+        self, prompts: Sequence[str], *, beams: int = 1, stop: Sequence[str] = (), **settings: Any
+    ) -> list[Completion]:
+        """What follows each prompt, with tokens and their log-probabilities."""
+        tokenizer, chosen = self._text(), self._settings(stop, settings)
+        rows = [self._encode(prompt) for prompt in prompts]
+        if beams > 1:
+            return self._beams(rows, beams, chosen)
+        return generate(self.model, rows, chosen, detokenise=tokenizer.stream)
+
+    def _beams(self, rows: list[list[int]], beams: int, chosen: Settings) -> list[Completion]:
+        if chosen.stop:
+            raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
+        settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
+        found = [best[0] for best in beam_search(self.model, rows, settings)]
+        return [Completion(f.tokens, [], self._text().decode(f.tokens), f.reason) for f in found]
+
+    def stream(self, prompt: str = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
+        """Like `generate`, piece by piece as it is written; never half a character."""
+        tokenizer, chosen = self._text(), self._settings(stop, settings)
+        for step in stream(self.model, [self._encode(prompt)], chosen, detokenise=tokenizer.stream):
+            if step.text:
+                yield step.text
+
+    def predict(self, inputs: Sequence[Any] | Any) -> list[dict[str, Any]]:
+        """One prediction for each input.
+
+        Args:
+            inputs: for images paths or PIL images; for rows mappings of column to value.
+
+        Returns:
+            For classes `label`, `probability` and `probabilities`; for numbers `value`, in the units of the
+            data.
+        """
+        listed = [inputs] if isinstance(inputs, (str, Path, Mapping)) else list(inputs)
+        batch = torch.stack([self._prepare(item) for item in listed])
+        device = next(self.model.parameters()).device
+        with torch.inference_mode():
+            outputs = self.model(batch.to(device)).float().cpu()
+        return [self._prediction(row) for row in outputs]
+
+    def export(self, folder: str | Path, overwrite: bool = False) -> Path:
+        """Writes the model in the Hugging Face layout, with all that `descent.load` needs to use it.
+
+        Only a GPT of GPT-2's shape is a model that transformers knows, too.
+        """
+        extra = {"labels": self.labels, "preparation": dict(self.preparation), "loss": self.loss}
+        kept = {key: value for key, value in extra.items() if value}
+        return export(folder, self.model, self.tokenizer, extra=kept, overwrite=overwrite)
+
+    def _prepare(self, item: Any) -> Tensor:
+        if self.preparation.get("kind") == "table":
+            return prepare_row(self.preparation, item)
+        if self.preparation.get("kind") == "images":
+            return prepare_image(self.preparation, item)
+        raise UserError(f"{self.name or 'this model'} predicts no classes or values", hint="use generate")
+
+    def _prediction(self, output: Tensor) -> dict[str, Any]:
+        if self.loss in ("cross_entropy", "binary"):
+            one = torch.sigmoid(output.double()[0]) if self.loss == "binary" else None
+            shares = torch.softmax(output.double(), 0) if one is None else torch.stack([1 - one, one])
+            labels = self.labels or tuple(str(number) for number in range(len(shares)))
+            best = int(shares.argmax())
+            probabilities = dict(zip(labels, shares.tolist(), strict=True))
+            return {"label": labels[best], "probability": float(shares[best]), "probabilities": probabilities}
+        values = [restore_target(self.preparation, value) for value in output.tolist()]
+        return {"value": values[0] if len(values) == 1 else values}
+
+    def _text(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise UserError(
+                f"{self.name or 'this model'} writes no text: it has no tokenizer", hint="use predict for images and rows"
+            )
+        return self.tokenizer
+
+    def _encode(self, prompt: str) -> list[int]:
+        return self._text().encode(prompt) or list(self.preparation.get("start") or [self._text().end])
+
+    def _settings(self, stop: Sequence[str], settings: Mapping[str, Any]) -> Settings:
+        tokenizer = self._text()
+        given = {"temperature": 0.8, **settings, "stop": list(stop), "stop_ids": [tokenizer.end]}
+        return Settings.read(given, where="generate")
+
+    def __repr__(self) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        parts = [f"{type(self.model).__name__}, {count:,} parameters"]
+        if self.tokenizer is not None:
+            parts.append(repr(self.tokenizer))
+        if self.labels:
+            parts.append(f"{len(self.labels)} classes")
+        return f"Loaded({self.name!r}: {'; '.join(parts)})"

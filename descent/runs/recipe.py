@@ -1,0 +1,166 @@
+"""The schema of a recipe: data, model, objective, optimizer, schedule, budget and claimed result."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import StringConstraints, model_validator
+
+from descent.config import Config, Field, Items
+from descent.data.config import ImageData, TableData, TextData
+from descent.errors import UserError
+from descent.models.gpt import GPTConfig
+from descent.models.lenet import LeNetConfig
+from descent.models.linear import LinearConfig
+from descent.models.mlp import MLPConfig
+from descent.objectives import CausalConfig, SupervisedConfig
+from descent.text import TokenizerConfig
+from descent.training.optimizers import AdamConfig, AdamWConfig, MuonConfig, SGDConfig
+from descent.training.schedules import ConstantConfig, CosineConfig, LinearScheduleConfig, TrapezoidConfig
+
+LARGEST_FILE = 1_000_000
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
+# Windows opens a device, not a file, for these names, whatever the extension.
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+RunName = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+
+
+class Budget(Config):
+    """How long, and in what portions."""
+
+    steps: int = Field(default=0, ge=0, description="training steps; 0 = as many as epochs needs")
+    epochs: float = Field(default=0.0, ge=0, description="passes over the training split, if steps is 0")
+    batch_size: int = Field(
+        ge=0, description="examples a step: rows of tokens, images, table rows; 0 = the whole training split"
+    )
+    accumulate: int = Field(default=1, gt=0, description="parts a batch is computed in, to save memory")
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        if bool(self.steps) == bool(self.epochs):
+            raise ValueError("give either steps or epochs, and the other 0")
+        if self.batch_size and self.accumulate > self.batch_size:
+            raise ValueError("accumulate cannot be larger than batch_size")
+        return self
+
+
+class EvaluationPlan(Config):
+    """When the validation split is scored, and what for."""
+
+    every: int = Field(default=0, ge=0, description="steps between evaluations; 0 = only at the end")
+    batch_size: int = Field(default=256, gt=0, description="examples at a time; changes no result")
+    metric: str = Field(default="loss", description="the metric that decides which checkpoint is best")
+    patience: int = Field(default=0, ge=0, description="stop after so many evaluations without a better one")
+
+
+class CheckpointPlan(Config):
+    """What is kept on disk."""
+
+    every: int = Field(default=0, ge=0, description="steps between checkpoints; 0 = at each evaluation")
+    keep: int = Field(default=2, ge=1, description="how many of the latest are kept, beside the best")
+
+
+class SamplePlan(Config):
+    """What a language model writes now and then while it trains."""
+
+    every: int = Field(default=0, ge=0, description="steps between samples; 0 = only at the end")
+    prompt: str = Field(default="", description="the text to go on from")
+    max_new_tokens: int = Field(default=200, gt=0)
+    temperature: float = Field(default=0.8, ge=0)
+    top_k: int = Field(default=0, ge=0, description="0 = all")
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class Claim(Config):
+    """What this recipe was measured to reach, on which machine and how often."""
+
+    metric: str
+    split: Literal["train", "validation", "test"]
+    value: float = Field(description="the mean over the seeds")
+    values: Items[float] = Field(default=(), description="one value a seed")
+    seeds: Items[int] = ()
+    minutes: float = Field(gt=0, description="of training, evaluation included")
+    machine: str
+
+
+class Recipe(Config):
+    """Everything a run is a function of, beside its step."""
+
+    name: RunName
+    about: str = ""
+    seed: int = Field(default=1, ge=0, lt=2**32)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="of matrix products; weights and sums stay fp32. auto = the faster here"
+    )
+    compile: bool = Field(default=False, description="torch.compile the model: slow to start")
+    clip_norm: float = Field(default=0.0, ge=0, description="longest gradient, L2 over all; 0 = no limit")
+    average: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' average; 0 = none")
+
+    data: Annotated[TextData | TableData | ImageData, Field(discriminator="type")]
+    tokenizer: TokenizerConfig | None = None
+    model: Annotated[LinearConfig | MLPConfig | LeNetConfig | GPTConfig, Field(discriminator="type")]
+    objective: Annotated[SupervisedConfig | CausalConfig, Field(discriminator="type")]
+    optimizer: Annotated[SGDConfig | AdamConfig | AdamWConfig | MuonConfig, Field(discriminator="type")]
+    schedule: Annotated[
+        ConstantConfig | LinearScheduleConfig | CosineConfig | TrapezoidConfig, Field(discriminator="type")
+    ] = ConstantConfig()
+    budget: Budget
+    evaluation: EvaluationPlan = EvaluationPlan()
+    checkpoints: CheckpointPlan = CheckpointPlan()
+    samples: SamplePlan | None = None
+    claim: Claim | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if not safe_name(self.name):
+            raise ValueError(f"{self.name!r} cannot be the name of a run: {NAME_RULE}")
+        language = [self.data.type == "text", self.objective.type == "causal", self.model.type == "gpt"]
+        if any(language) and not all(language):
+            raise ValueError(
+                f"data {self.data.type!r}, model {self.model.type!r} and objective {self.objective.type!r}"
+                " do not go together: text goes with gpt and causal, tables and images with the others"
+            )
+        if all(language) and self.tokenizer is None:
+            raise ValueError("text needs a [tokenizer]")
+        return self
+
+
+NAME_RULE = "use 1 to 64 letters, digits, '.', '_' or '-', no leading dot or dash, no device name"
+
+
+def safe_name(name: str) -> bool:
+    """Whether a name can stand for a folder on every system, and for nothing outside it."""
+    return re.fullmatch(NAME, name) is not None and name.split(".")[0].lower() not in DEVICES
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file of at most 1 MB, or a `UserError` saying where it is wrong."""
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise UserError(f"{path} is too large for a recipe", got=f"{size:,} bytes", expected="up to 1 MB")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path} nests its tables too deeply") from None
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A complete recipe from a TOML file (one with a `base` is resolved by `descent.recipes`)."""
+    return Recipe.read(read_toml(path), where=str(path))
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe as TOML that reads back to the same recipe."""
+    return tomli_w.dumps(recipe.table())

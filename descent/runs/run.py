@@ -1,0 +1,196 @@
+"""A run's folder, read: what it was to do, how it went, and the model that came of it."""
+
+from __future__ import annotations
+
+import base64
+import html
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from descent.errors import CorruptArtifact, UserError
+from descent.evaluation import Evaluation
+from descent.models import build
+from descent.runs import plots
+from descent.runs.assemble import assemble
+from descent.runs.folder import RECIPE_FILE, open_run, read_json
+from descent.runs.loaded import Loaded
+from descent.runs.metrics import read_metrics, series
+from descent.runs.recipe import Recipe, read_recipe
+from descent.text import Tokenizer
+from descent.training import checkpoint
+from descent.weights import safetensors_file
+
+Which = Literal["best", "last"] | int
+
+
+class Run:
+    """What lies in a run's folder. Reading it takes no lock: a run may be watched while it trains.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = open_run(folder)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def recipe(self) -> Recipe:
+        return read_recipe(self.folder / RECIPE_FILE)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every line of `metrics.jsonl`."""
+        return read_metrics(self.folder / "metrics.jsonl")
+
+    @property
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Step and folder of each checkpoint, in order; not verified."""
+        folder = self.folder / "checkpoints"
+        return [(step, folder / checkpoint.folder_name(step)) for step in checkpoint.steps(folder)]
+
+    @property
+    def step(self) -> int:
+        """The step of the latest checkpoint, 0 if there is none."""
+        return self.checkpoints[-1][0] if self.checkpoints else 0
+
+    @property
+    def best(self) -> int | None:
+        """The step that scored best, if one was marked."""
+        found = checkpoint.read_best(self.folder / "checkpoints")
+        return found.step if found else None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        path = self.folder / "tokenizer.json"
+        return Tokenizer.load(path) if path.is_file() else None
+
+    @property
+    def samples(self) -> list[tuple[int, str]]:
+        """What a language model wrote at which step."""
+        return [(line["step"], line["text"]) for line in self.metrics if line["event"] == "sample"]
+
+    def checkpoint(self, which: Which = "best") -> Path:
+        """The folder of a checkpoint: the best (else the latest), the latest, or that of a step."""
+        folder = self.folder / "checkpoints"
+        if isinstance(which, int):
+            found = dict(self.checkpoints)
+            if which not in found:
+                there = ", ".join(str(step) for step in found) or "none"
+                raise UserError(f"{self.folder} has no checkpoint of step {which}", expected=f"one of {there}")
+            return found[which]
+        if which == "best" and self.best is not None:
+            return folder / checkpoint.folder_name(self.best)
+        found_newest = checkpoint.newest(folder)
+        if found_newest.path is None:
+            if found_newest.skipped:
+                raise CorruptArtifact(
+                    f"{self.folder} has no checkpoint that is whole\n  " + "\n  ".join(found_newest.skipped)
+                )
+            raise UserError(
+                f"{self.folder} has no checkpoint yet", hint=f"`descent train --resume {self.folder}` goes on with it"
+            )
+        return found_newest.path
+
+    def load(self, which: Which = "best") -> Loaded:
+        """The model of a checkpoint, with its averaged weights where it has them, ready to use."""
+        recipe, path = self.recipe, self.checkpoint(which)
+        checkpoint.verify(path)
+        model = build(recipe.model)
+        weights = path / "model.safetensors"
+        safetensors_file.load_into(model, safetensors_file.read(weights), str(weights))
+        average = path / "average.safetensors"
+        if average.is_file():
+            own = dict(model.named_parameters())
+            with torch.no_grad():
+                for name, value in safetensors_file.read(average).items():
+                    own[name].copy_(value)
+        about = read_json(self.folder / "data.json") or {}
+        labels = about.get("labels")
+        return Loaded(
+            model.eval(),
+            recipe.model,
+            self.tokenizer,
+            tuple(labels) if labels else None,
+            about.get("preparation") or {},
+            getattr(recipe.objective, "loss", ""),
+            str(self.folder),
+        )
+
+    def evaluate(self, split: str | None = None, which: Which = "best") -> Evaluation:
+        """Scores a checkpoint on a whole split: by default the test split, or else the validation split."""
+        parts = assemble(self.recipe, tokenizer=self.tokenizer)
+        splits = parts.dataset.splits
+        if split is None:
+            split = next(name for name in ("test", "validation", "train") if name in splits)
+        if split not in splits:
+            raise UserError("no such split", got=split, expected="one of " + ", ".join(splits))
+        checkpoint.load(self.checkpoint(which), parts.state)
+        return parts.evaluate(split)
+
+    def plot(self) -> list[Path]:
+        """Draws the run's curves into `plots/`, and returns the pictures' paths."""
+        folder, lines = self.folder / "plots", self.metrics
+        drawn = plots.curves(lines, folder, title=f"{self.recipe.name} ({self.name})")
+        scored = [line for line in lines if line.get("confusion")]
+        if scored:
+            about = read_json(self.folder / "data.json") or {}
+            labels = about.get("labels") or [str(i) for i in range(len(scored[-1]["confusion"]))]
+            picture = folder / "confusion.png"
+            plots.confusion_matrix(scored[-1]["confusion"], labels, picture)
+            drawn.append(picture)
+        return drawn
+
+    def summary(self) -> dict[str, Any]:
+        """The last word on everything: recipe, steps, time, and the latest score of each split."""
+        lines = self.metrics
+        _, seconds = series(lines, "step", "seconds")
+        scores: dict[str, dict[str, Any]] = {}
+        for line in lines:
+            if line["event"] == "evaluation":
+                left_out = ("event", "split", "confusion", "seconds")
+                scores[line["split"]] = {key: value for key, value in line.items() if key not in left_out}
+        return {
+            "folder": str(self.folder),
+            "recipe": self.recipe.name,
+            "step": self.step,
+            "steps": self.recipe.budget.steps,
+            "best": self.best,
+            "seconds": seconds[-1] if seconds else 0.0,
+            "scores": scores,
+        }
+
+    def __repr__(self) -> str:
+        found = self.summary()
+        scores = "; ".join(f"{split} {_shown(values)}" for split, values in found["scores"].items())
+        return f"Run({str(self.folder)!r}: {found['recipe']}, step {found['step']} of {found['steps']}; {scores})"
+
+    def _repr_html_(self) -> str:
+        """A table and the curves, self-contained: no script, no link, every text escaped."""
+        found = self.summary()
+        rows = {
+            "recipe": found["recipe"],
+            "step": f"{found['step']} of {found['steps']}",
+            "seconds": f"{found['seconds']:.0f}",
+            **{split: _shown(values) for split, values in found["scores"].items()},
+        }
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>"
+            for key, value in rows.items()
+        )
+        pictures = "".join(
+            f"<img style='max-width:100%' alt='{html.escape(path.stem)}'"
+            f" src='data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}'>"
+            for path in sorted((self.folder / "plots").glob("*.png"))
+        )
+        return f"<b>{html.escape(str(self.folder))}</b><table>{cells}</table>{pictures}"
+
+
+def _shown(values: dict[str, Any]) -> str:
+    numbers = {k: v for k, v in values.items() if isinstance(v, float)}
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
