@@ -1,6 +1,8 @@
 """How fast this machine multiplies matrices: the ceiling that shares are shares of.
 
-python -m benchmarks.matmul [--json FILE]
+    python -m benchmarks.matmul [--json FILE]
+
+The shapes are those of a step of GPT-2 124M, forward and backward.
 """
 
 from __future__ import annotations

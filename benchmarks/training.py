@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import functools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks import matmul, systems
-from benchmarks.contest import Result, System, contest
+from benchmarks.contest import Result, System, Work, contest
 from benchmarks.report import enter, number, print_table, write_json
 from benchmarks.systems import SHAPES, Shape
 
@@ -57,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _entrants(shape: Shape, steps: int, options: argparse.Namespace) -> list[System]:
     given = {"shape": shape, "steps": steps}
-    libraries = {"transformers": systems.transformers}
+    libraries: dict[str, Callable[..., Work]] = {"transformers": systems.transformers}
     if options.nanogpt:
         libraries["nanogpt"] = functools.partial(systems.nanogpt, path=options.nanogpt)
     settings: dict[str, dict[str, Any]] = {"best": {"best": True}, "default": {"best": False}}

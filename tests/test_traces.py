@@ -23,7 +23,27 @@ FOLDER = Path(__file__).parent / "traces"
 # Sums are ordered differently by processors with other vector widths; a real change is larger.
 TOLERANCE = 2e-4
 
-WORDS = "when the small river of stone turns, a 山 and 水 remember every name; no wind 月 is lost.".split()
+WORDS = [
+    "when",
+    "the",
+    "small",
+    "river",
+    "of",
+    "stone",
+    "turns,",
+    "a",
+    "山",
+    "and",
+    "水",
+    "remember",
+    "every",
+    "name;",
+    "no",
+    "wind",
+    "月",
+    "is",
+    "lost.",
+]
 STAND_INS = {
     "images": ["data.source=digits"],
     "table": ["data.source=diabetes", "data.drop_first=false"],

@@ -72,9 +72,7 @@ def evaluate(
         model.train(training)
 
 
-def _language(
-    model: nn.Module, objective: Causal, split: Split, batch_size: int, device: str
-) -> Evaluation:
+def _language(model: nn.Module, objective: Causal, split: Split, batch_size: int, device: str) -> Evaluation:
     total, count = 0.0, 0
     for batch in sweep(split, batch_size):
         loss, scored = causal_loss(model, _to(batch, device), objective.config.chunk)

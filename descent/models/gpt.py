@@ -183,7 +183,7 @@ class GPT(nn.Module):
         tokens: Int[Tensor, "batch time"],
         *,
         documents: Int[Tensor, "batch time"] | None = None,
-        positions: Int[Tensor, "..."] | None = None,
+        positions: Int[Tensor, ...] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "batch time vocab"]:
         """Logits of the token after each token.
@@ -201,7 +201,7 @@ class GPT(nn.Module):
         tokens: Int[Tensor, "batch time"],
         *,
         documents: Int[Tensor, "batch time"] | None = None,
-        positions: Int[Tensor, "..."] | None = None,
+        positions: Int[Tensor, ...] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         """The normalised hidden states that `unembed` turns into logits; arguments as in `forward`."""
@@ -237,7 +237,7 @@ class GPT(nn.Module):
         length: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        start: Int[Tensor, "batch"] | None = None,
+        start: Int[Tensor, batch] | None = None,
     ) -> KVCache:
         """An empty cache for `batch` rows of up to `length` tokens (the context when not given).
 

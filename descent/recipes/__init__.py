@@ -13,6 +13,7 @@ from descent.errors import UserError, nearest, unknown
 if TYPE_CHECKING:
     from descent.runs.recipe import Recipe
 
+
 @dataclass(frozen=True)
 class Entry:
     """Where a recipe is, and what it is for (known without importing anything heavy)."""
@@ -81,5 +82,3 @@ def _tables(where: str | Path, depth: int = 0) -> dict[str, Any]:
     beside = path.parent / base
     found = _tables(beside if base.endswith(".toml") else base, depth + 1)
     return renew_sizes(merge(found, {"name": path.stem, **exclusive(tables), "claim": None}), tables)
-
-

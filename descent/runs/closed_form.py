@@ -18,7 +18,9 @@ def compare(parts: Parts, log: MetricsLog) -> list[str]:
     The distance is the largest difference of any weight, relative to the largest weight.
     """
     model, objective = parts.state.model, parts.objective
-    if not (isinstance(model, Linear) and isinstance(objective, Supervised) and objective.config.loss == "mse"):
+    if not (
+        isinstance(model, Linear) and isinstance(objective, Supervised) and objective.config.loss == "mse"
+    ):
         return []
     split = parts.dataset.splits["train"]
     batch = split.gather(np.arange(split.whole))
@@ -28,7 +30,12 @@ def compare(parts: Parts, log: MetricsLog) -> list[str]:
     distance = float((trained - exact).abs().max() / exact.abs().max())
     loss, least = (_mean_squared_error(w, batch) for w in (trained, exact))
     log.append(
-        "closed_form", parts.state.step, distance=distance, loss=loss, least_loss=least, weights=exact.tolist()
+        "closed_form",
+        parts.state.step,
+        distance=distance,
+        loss=loss,
+        least_loss=least,
+        weights=exact.tolist(),
     )
     return [
         f"closed form  training loss {least:.9f}; gradient descent {loss:.9f};"

@@ -32,9 +32,7 @@ class Course:
         interrupt: a signal that has arrived, if any.
     """
 
-    def __init__(
-        self, folder: Path, parts: Parts, log: MetricsLog, progress: Progress, interrupt: Interrupt
-    ):
+    def __init__(self, folder: Path, parts: Parts, log: MetricsLog, progress: Progress, interrupt: Interrupt):
         self.folder, self.parts, self.log = folder, parts, log
         self.progress, self.interrupt = progress, interrupt
         self.plan = parts.recipe.evaluation

@@ -139,7 +139,8 @@ class Loaded:
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:
             raise UserError(
-                f"{self.name or 'this model'} writes no text: it has no tokenizer", hint="use predict for images and rows"
+                f"{self.name or 'this model'} writes no text: it has no tokenizer",
+                hint="use predict for images and rows",
             )
         return self.tokenizer
 

@@ -82,7 +82,9 @@ class Run:
             found = dict(self.checkpoints)
             if which not in found:
                 there = ", ".join(str(step) for step in found) or "none"
-                raise UserError(f"{self.folder} has no checkpoint of step {which}", expected=f"one of {there}")
+                raise UserError(
+                    f"{self.folder} has no checkpoint of step {which}", expected=f"one of {there}"
+                )
             return found[which]
         if which == "best" and self.best is not None:
             return folder / checkpoint.folder_name(self.best)
@@ -93,7 +95,8 @@ class Run:
                     f"{self.folder} has no checkpoint that is whole\n  " + "\n  ".join(found_newest.skipped)
                 )
             raise UserError(
-                f"{self.folder} has no checkpoint yet", hint=f"`descent train --resume {self.folder}` goes on with it"
+                f"{self.folder} has no checkpoint yet",
+                hint=f"`descent train --resume {self.folder}` goes on with it",
             )
         return found_newest.path
 
@@ -168,7 +171,8 @@ class Run:
     def __repr__(self) -> str:
         found = self.summary()
         scores = "; ".join(f"{split} {_shown(values)}" for split, values in found["scores"].items())
-        return f"Run({str(self.folder)!r}: {found['recipe']}, step {found['step']} of {found['steps']}; {scores})"
+        steps = f"step {found['step']} of {found['steps']}"
+        return f"Run({str(self.folder)!r}: {found['recipe']}, {steps}; {scores})"
 
     def _repr_html_(self) -> str:
         """A table and the curves, self-contained: no script, no link, every text escaped."""

@@ -17,8 +17,8 @@ from descent.runs.folder import environment, new_folder, read_json, write_json, 
 from descent.runs.interrupt import Interrupt, Interrupted
 from descent.runs.lock import RunLock
 from descent.runs.metrics import MetricsLog
-from descent.runs.progress import Progress
 from descent.runs.overrides import override
+from descent.runs.progress import Progress
 from descent.runs.recipe import Recipe
 from descent.runs.run import Run
 from descent.training import checkpoint

@@ -85,4 +85,3 @@ def _train(parts: Parts, stop: int) -> None:
     settings = replace(parts.settings, steps=stop, total=total)
     batch_at: Callable[[int], Batch] = parts.batches.batch
     train(parts.state, parts.objective, batch_at, settings=settings)
-

@@ -42,8 +42,12 @@ def test_classes(batch_size: int) -> None:
     found = evaluate(model, Supervised(SupervisedConfig()), split(TARGETS), batch_size=batch_size)
     assert found.examples == 53
     assert found.metrics["accuracy"] == sk.accuracy_score(TARGETS, OUTPUTS.argmax(1))
-    assert found.metrics["top5"] == pytest.approx(sk.top_k_accuracy_score(TARGETS, OUTPUTS, k=5, labels=range(7)))
-    assert found.metrics["loss"] == pytest.approx(nn.CrossEntropyLoss()(OUTPUTS.double(), TARGETS).item(), rel=1e-12)
+    assert found.metrics["top5"] == pytest.approx(
+        sk.top_k_accuracy_score(TARGETS, OUTPUTS, k=5, labels=range(7))
+    )
+    assert found.metrics["loss"] == pytest.approx(
+        nn.CrossEntropyLoss()(OUTPUTS.double(), TARGETS).item(), rel=1e-12
+    )
     assert found.confusion == sk.confusion_matrix(TARGETS, OUTPUTS.argmax(1), labels=range(7)).tolist()
     assert model.training
 

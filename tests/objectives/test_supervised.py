@@ -53,7 +53,9 @@ def test_binary_with_and_without_class_weights() -> None:
 
 def test_a_single_column_of_targets_is_taken_as_it_comes() -> None:
     config = SupervisedConfig(loss="mse")
-    assert_close(supervised_loss(config, VALUES[:, :1], WANTED[:, 0]), nn.MSELoss()(VALUES[:, 0], WANTED[:, 0]))
+    assert_close(
+        supervised_loss(config, VALUES[:, :1], WANTED[:, 0]), nn.MSELoss()(VALUES[:, 0], WANTED[:, 0])
+    )
 
 
 def test_a_weighted_mean_cannot_be_put_together_from_parts() -> None:

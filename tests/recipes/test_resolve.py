@@ -50,7 +50,9 @@ def test_rates_that_are_no_rates(bad: str) -> None:
     assert "learning_rate" in refused(f"optimizer.learning_rate={bad}")
 
 
-@pytest.mark.parametrize("bad", ["model.heads=7", "budget.batch_size=-1", "budget.steps=0", "model.dropout=1.0"])
+@pytest.mark.parametrize(
+    "bad", ["model.heads=7", "budget.batch_size=-1", "budget.steps=0", "model.dropout=1.0"]
+)
 def test_values_that_cannot_be(bad: str) -> None:
     assert refused(bad)
 
@@ -114,7 +116,8 @@ class TestFiles:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc", "/abs", "a/b", "CON", "con.txt", "a\0b", "x" * 65, ".hidden", "-dash", "", "a b", "山"]
+    "name",
+    ["../../etc", "/abs", "a/b", "CON", "con.txt", "a\0b", "x" * 65, ".hidden", "-dash", "", "a b", "山"],
 )
 def test_names_that_are_no_folder(name: str) -> None:
     assert not safe_name(name)

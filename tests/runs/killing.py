@@ -36,8 +36,9 @@ COMMON = [f"budget.steps={STEPS}", "checkpoints.every=2", "checkpoints.keep=2", 
 RECIPES = {
     "lenet": ["lenet-digits", "budget.batch_size=16", "average=0.9"],
     "gpt": [
-        "gpt-names", "tokenizer.kind=byte", "data.document=line", "model.depth=1", "model.dim=16", "model.heads=2",
-        "model.context=16", "model.bigram=false", "model.dropout=0.1", "budget.batch_size=8", "budget.accumulate=2",
+        "gpt-names", "tokenizer.kind=byte", "data.document=line", "model.depth=1", "model.dim=16",
+        "model.heads=2", "model.context=16", "model.bigram=false", "model.dropout=0.1",
+        "budget.batch_size=8", "budget.accumulate=2", "samples.every=0",
     ],
 }  # fmt: skip
 
@@ -50,11 +51,13 @@ def main(kind: str, points: int, folder: Path) -> dict[str, object]:
         text = folder / "names.txt"
         text.write_text("\n".join(f"{a}{b}an" for a in "abcdefghij" for b in "klmnopqrst"), encoding="utf-8")
         changes.append(f"data.path={text}")
-        changes.append("samples.every=0")
     recipe = resolve(recipe_name, changes)
 
     def start(out: Path) -> Callable[[], object]:
         return lambda: train(recipe, out=out, quiet=True)
+
+    def go_on(out: Path) -> Callable[[], object]:
+        return lambda: resume(out, quiet=True)
 
     whole = folder / "whole"
     counts = counted(start(whole))
@@ -67,8 +70,7 @@ def main(kind: str, points: int, folder: Path) -> dict[str, object]:
         out = folder / f"trial-{number}"
         if traced(start(out), f"inject={call}:signal=KILL:when={n}") == -signal.SIGKILL:
             killed += 1
-        again = (lambda: resume(out, quiet=True)) if (out / "recipe.toml").exists() else start(out)
-        status = in_fork(again)
+        status = in_fork(go_on(out) if (out / "recipe.toml").exists() else start(out))
         found = final_hash(out) if status == 0 else f"exit {status}"
         if found != expected:
             failures.append({"call": call, "n": n, "found": found})

@@ -24,10 +24,11 @@ def text_file(folder: Path) -> Path:
 def tiny(kind: str, folder: Path, *changes: str) -> Recipe:
     """A recipe that trains in a fraction of a second: `mlp`, `lenet`, `gpt` (a stream) or `packed`."""
     if kind in ("gpt", "packed"):
+        packing = "documents" if kind == "packed" else "stream"
         base = [
-            f"data.path={text_file(folder)}", "data.document=line", "tokenizer.kind=byte", "tokenizer.vocab_size=0",
-            f"data.packing={'documents' if kind == 'packed' else 'stream'}", "model.depth=1", "model.dim=16",
-            "model.heads=2", "model.context=32", "model.bigram=false", "model.dropout=0.1", "budget.batch_size=4",
+            f"data.path={text_file(folder)}", f"data.packing={packing}", "data.document=line",
+            "tokenizer.kind=byte", "tokenizer.vocab_size=0", "model.depth=1", "model.dim=16", "model.heads=2",
+            "model.context=32", "model.bigram=false", "model.dropout=0.1", "budget.batch_size=4",
             "samples.max_new_tokens=4", "samples.every=0",
         ]  # fmt: skip
         return resolve("gpt-names", [*base, *PLAN, *changes])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from run_tools import final_hash, tiny
 
 from descent.errors import LockedRun, UserError
 from descent.runs.course import Course
@@ -17,7 +18,6 @@ from descent.runs.recipe import read_recipe
 from descent.runs.run import Run
 from descent.runs.train import fork, resume, train
 from descent.training.loop import NonFiniteLoss, StepReport
-from run_tools import final_hash, tiny
 
 KINDS = ["mlp", "lenet", "gpt", "packed"]
 
@@ -190,7 +190,7 @@ def test_a_mistake_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_fork_goes_on_from_the_weights(tmp_path: Path) -> None:
     run = train(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
-    with pytest.raises(UserError, match="budget.steps"):
+    with pytest.raises(UserError, match=r"budget\.steps"):
         fork(run.folder, ["optimizer.learning_rate=0.01"], quiet=True, out=tmp_path / "short")
     other = fork(run.folder, ["optimizer.learning_rate=0.01"], step=6, out=tmp_path / "fork", quiet=True)
     assert other.step == 7
@@ -203,7 +203,12 @@ def test_a_fork_goes_on_from_the_weights(tmp_path: Path) -> None:
 
 
 def test_best_last_and_early_stopping(tmp_path: Path) -> None:
-    changes = ["evaluation.every=1", "evaluation.patience=2", "optimizer.learning_rate=1.0", "budget.steps=40"]
+    changes = [
+        "evaluation.every=1",
+        "evaluation.patience=2",
+        "optimizer.learning_rate=1.0",
+        "budget.steps=40",
+    ]
     run = train(tiny("mlp", tmp_path, *changes, "optimizer.type=sgd"), out=tmp_path / "run", quiet=True)
     scores = {
         line["step"]: line["accuracy"]
