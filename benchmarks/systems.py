@@ -36,7 +36,7 @@ from descent.training.loop import train
 from descent.training.optimizers import AdamWConfig
 from descent.training.precision import tune_allocator
 
-Auto = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 RATE, DECAY, BETAS, CLIP = 6e-4, 0.1, (0.9, 0.95), 1.0
 
@@ -78,7 +78,7 @@ SHAPES = {
 """GPT-2's smallest size, its vocabulary padded as nanoGPT does, and nanoGPT's documented network for CPUs."""
 
 
-def descent(shape: Shape, steps: int, precision: Auto = "auto") -> Callable[[], float]:
+def descent(shape: Shape, steps: int, precision: Precision = "auto") -> Callable[[], float]:
     """What `descent train` runs: a recipe put together, batches prefetched, the loop."""
     tune_allocator()
     parts = put_together(_recipe(shape, precision), _dataset(shape), None)
@@ -206,7 +206,7 @@ def _batches(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
         yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
-def _recipe(shape: Shape, precision: Auto) -> Recipe:
+def _recipe(shape: Shape, precision: Precision) -> Recipe:
     model = GPTConfig.gpt2(
         "124M",
         depth=shape.depth,

@@ -64,27 +64,27 @@ class GPTConfig(Config):
     """
 
     type: Literal["gpt"] = "gpt"
-    depth: int = Field(4, gt=0)
-    dim: int = Field(0, ge=0)
-    heads: int = Field(0, ge=0)
-    groups: int = Field(0, ge=0)
-    context: int = Field(256, gt=0)
-    vocab_size: int = Field(0, ge=0)
+    depth: int = Field(default=4, gt=0)
+    dim: int = Field(default=0, ge=0)
+    heads: int = Field(default=0, ge=0)
+    groups: int = Field(default=0, ge=0)
+    context: int = Field(default=256, gt=0)
+    vocab_size: int = Field(default=0, ge=0)
     position: Literal["rotary", "learned"] = "rotary"
-    rotary_base: float = Field(10000.0, gt=1)
+    rotary_base: float = Field(default=10000.0, gt=1)
     norm: Literal["rms", "layer"] = "rms"
     feedforward: Literal["relu2", "swiglu", "gelu"] = "relu2"
-    hidden: int = Field(0, ge=0)
+    hidden: int = Field(default=0, ge=0)
     bias: bool = False
     qk_norm: bool = True
     tied: bool = False
-    softcap: float = Field(15.0, ge=0)
+    softcap: float = Field(default=15.0, ge=0)
     zero_init: bool = True
     embedding_norm: bool = True
     bigram: bool = False
     value_embedding: bool = False
-    dropout: float = Field(0.0, ge=0, lt=1)
-    attention_dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> GPTConfig:

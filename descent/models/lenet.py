@@ -30,12 +30,12 @@ class LeNetConfig(Config):
 
     type: Literal["lenet"] = "lenet"
     inputs: Items[Annotated[int, Field(gt=0)]] = ()
-    outputs: int = Field(0, ge=0)
+    outputs: int = Field(default=0, ge=0)
     channels: Items[Annotated[int, Field(gt=0)]] = (6, 16, 120)
-    hidden: int = Field(84, gt=0)
+    hidden: int = Field(default=84, gt=0)
     activation: Literal["relu", "relu2", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"] = "relu"
     pool: Literal["max", "average"] = "max"
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _shapes(self) -> LeNetConfig:

@@ -23,7 +23,7 @@ class LinearConfig(Config):
 
     type: Literal["linear"] = "linear"
     inputs: Items[Annotated[int, Field(gt=0)]] = ()
-    outputs: int = Field(0, ge=0)
+    outputs: int = Field(default=0, ge=0)
 
 
 class Linear(nn.Module):

@@ -29,11 +29,11 @@ class MLPConfig(Config):
 
     type: Literal["mlp"] = "mlp"
     inputs: Items[Annotated[int, Field(gt=0)]] = ()
-    outputs: int = Field(0, ge=0)
+    outputs: int = Field(default=0, ge=0)
     hidden: Items[Annotated[int, Field(gt=0)]] = (512, 512)
     activation: Literal["relu", "relu2", "gelu", "gelu_tanh", "quick_gelu", "silu", "tanh"] = "relu"
-    dropout: float = Field(0.0, ge=0, lt=1)
-    input_dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    input_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class MLP(nn.Module):

@@ -57,8 +57,9 @@ def lenet_mnist() -> Recipe:
     return mlp_mnist().replace(
         name="lenet-mnist",
         about="LeNet-5 on MNIST, shifted and turned a little",
+        precision="fp32",
         data=ImageData(source="mnist", augment="affine").table(),
         model=LeNetConfig().table(),
-        budget=Budget(epochs=12, batch_size=128).table(),
-        evaluation=EvaluationPlan(every=1000, metric="accuracy", batch_size=2000).table(),
+        budget=Budget(epochs=25, batch_size=128).table(),
+        evaluation=EvaluationPlan(every=2000, metric="accuracy", batch_size=1000).table(),
     )

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from descent.data import Batches, Dataset, load_examples, load_text, tokenize
-from descent.data.config import TextData
+from descent.data.config import ImageData, TableData, TextData
 from descent.errors import UserError
 from descent.evaluation import Evaluation, evaluate
 from descent.models import build
 from descent.models.gpt import GPTConfig
-from descent.objectives import Objective, build_objective
+from descent.objectives import Objective, SupervisedConfig, build_objective
 from descent.runs.recipe import Recipe
 from descent.text import Tokenizer, obtain
 from descent.training.average import EMA
@@ -66,7 +66,7 @@ def load_data(
 ) -> tuple[Dataset, Tokenizer | None]:
     """The recipe's data; for text also the tokenizer, trained on the training split if none is given."""
     if not isinstance(recipe.data, TextData):
-        return load_examples(recipe.data, progress), None
+        return load_examples(_with_task(recipe), progress), None
     assert recipe.tokenizer is not None
     assert isinstance(recipe.model, GPTConfig)
     documents = load_text(recipe.data, progress)
@@ -80,6 +80,16 @@ def load_data(
             expected=f"at most {recipe.model.context}",
         )
     return tokenize(documents, recipe.data, tokenizer, length), tokenizer
+
+
+def _with_task(recipe: Recipe) -> TableData | ImageData:
+    """Rows are values or classes as the loss needs them, whatever the target's numbers look like."""
+    data = recipe.data
+    assert not isinstance(data, TextData)
+    if isinstance(data, ImageData) or data.task != "auto" or not isinstance(recipe.objective, SupervisedConfig):
+        return data
+    values = recipe.objective.loss in ("mse", "l1", "huber")
+    return data.replace(task="regression" if values else "classification")
 
 
 def fill(recipe: Recipe, dataset: Dataset) -> Recipe:

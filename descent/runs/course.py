@@ -42,7 +42,8 @@ class Course:
         lines = read_metrics(folder / "metrics.jsonl")
         _, seconds = series(lines, "step", "seconds")
         self._earlier = seconds[-1] if seconds else 0.0
-        _, self._scores = series(lines, "evaluation", self.plan.metric, self.split)
+        scored, self._scores = series(lines, "evaluation", self.plan.metric, self.split)
+        self._mark_best(scored)
         self._scored_at = -1
         self._saved_at = -1
         self._began = self._since = time.monotonic()
@@ -139,14 +140,24 @@ class Course:
         step, folder = self.parts.state.step, self.folder / "checkpoints"
         if step == self._saved_at:
             return
-        checkpoint.save(folder, self.parts.state)
+        saved = checkpoint.save(folder, self.parts.state)
         self._saved_at = step
-        metric = self.plan.metric
         if step == self._scored_at:
-            higher = metric in HIGHER_IS_BETTER
-            if best_index(self._scores, higher=higher) == len(self._scores) - 1:
-                checkpoint.mark_best(folder, checkpoint.Best(step, metric, self._scores[-1]))
-        checkpoint.prune(folder, self.parts.recipe.checkpoints.keep)
+            self._mark_best([-1] * (len(self._scores) - 1) + [step])
+        checkpoint.prune(folder, self.parts.recipe.checkpoints.keep, verified=saved)
+
+    def _mark_best(self, steps: list[int]) -> None:
+        """Records the best score if its checkpoint is there and not on record.
+
+        Also called when a run goes on: it may have been killed between a save and this.
+        """
+        folder, metric = self.folder / "checkpoints", self.plan.metric
+        index = best_index(self._scores, higher=metric in HIGHER_IS_BETTER)
+        if index is None or steps[index] not in checkpoint.steps(folder):
+            return
+        best = checkpoint.Best(steps[index], metric, self._scores[index])
+        if checkpoint.read_best(folder) != best:
+            checkpoint.mark_best(folder, best)
 
     def sample(self) -> None:
         """Lets a language model write, and keeps what it wrote."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from descent.config import parse_override
+from descent.errors import UserError
 from descent.runs.recipe import Recipe
 
 # What a model takes from its data; other data, other sizes.
@@ -83,5 +84,7 @@ def nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
         inner = nested
         for table in tables:
             inner = inner.setdefault(table, {})
+            if not isinstance(inner, dict):
+                raise UserError(f"{table} is given both as a value and as a table", got=key)
         inner[last] = value
     return nested

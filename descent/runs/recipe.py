@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import StringConstraints, model_validator
 
-from descent.config import Config, Field, Items
+from descent.config import Config, Field, Items, parse_toml
 from descent.data.config import ImageData, TableData, TextData
 from descent.errors import UserError
 from descent.models.gpt import GPTConfig
@@ -142,18 +141,17 @@ def safe_name(name: str) -> bool:
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file of at most 1 MB, or a `UserError` saying where it is wrong."""
     try:
-        size = path.stat().st_size
-        if size > LARGEST_FILE:
-            raise UserError(f"{path} is too large for a recipe", got=f"{size:,} bytes", expected="up to 1 MB")
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"{path} is too large for a recipe", expected="up to 1 MB")
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from None
-    except RecursionError:
-        raise UserError(f"{path} nests its tables too deeply") from None
+    return parse_toml(text, str(path))
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,8 +1,8 @@
 """Training a tokenizer on texts.
 
 All pieces are learned over the 256 bytes of UTF-8 (each shown as one printable character), so no
-text is unknown. Words are cut by one pattern whose every part is bounded: without the bounds a
-line of a million equal characters is one word, and learning from it is slow beyond use.
+text is unknown. Words are cut by one pattern whose every part is bounded, so that not even a line
+without a break is one long word: finding the pieces of a word can take time quadratic in its length.
 
 - BPE: R. Sennrich et al., arXiv:1508.07909, over bytes as in GPT-2.
 - WordPiece: Y. Wu et al., arXiv:1609.08144; pieces are learned as the library does, by frequency.

@@ -258,17 +258,20 @@ def load(path: Path, state: State, *, optimizer: bool = True) -> None:
     state.step = manifest.step
 
 
-def prune(folder: Path, keep: int) -> list[Path]:
+def prune(folder: Path, keep: int, *, verified: Path | None = None) -> list[Path]:
     """Deletes all but the latest `keep` checkpoints and the best one; returns the deleted paths.
 
-    Nothing is deleted unless the latest checkpoint verifies.
+    Nothing is deleted unless the latest checkpoint verifies. `verified` is one that just did, as what
+    `save` returns: it is not read a second time.
     """
     found = steps(folder)
     best = read_best(folder)
     old = [step for step in found[:-keep] if best is None or step != best.step] if keep else []
     if not old:
         return []
-    verify(folder / folder_name(found[-1]))
+    latest = folder / folder_name(found[-1])
+    if latest != verified:
+        verify(latest)
     paths = [folder / folder_name(step) for step in old]
     for path in paths:
         # The name goes first: a half-deleted folder must not look like a checkpoint.

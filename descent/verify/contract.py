@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,10 +121,9 @@ def fused(model: nn.Module, batch: Batch) -> tuple[float, str]:
 
 def invented(model: nn.Module, rows: int = 3, length: int = 24) -> Batch:
     """Random rows for a model that came without data."""
-    vocabulary = getattr(getattr(model, "config", None), "vocab_size", None)
+    config: Any = model.config
     generator = torch.Generator().manual_seed(0)
-    if vocabulary:
-        length = min(length, model.config.context)  # type: ignore[union-attr]
-        return {"tokens": torch.randint(vocabulary, (rows, length), generator=generator)}
-    shape = model.config.inputs  # type: ignore[union-attr]
-    return {"inputs": torch.randn(rows, *shape, generator=generator)}
+    if hasattr(config, "vocab_size"):
+        size = (rows, min(length, config.context))
+        return {"tokens": torch.randint(config.vocab_size, size, generator=generator)}
+    return {"inputs": torch.randn(rows, *config.inputs, generator=generator)}

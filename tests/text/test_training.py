@@ -75,6 +75,13 @@ def test_a_line_without_a_break_is_learned_from_in_linear_time(kind: Kind):
     assert seconds(lambda: train(kind, [letters], 800)) < 40 * max(small, 0.1)
 
 
+@pytest.mark.parametrize(("kind", "longest"), [("bpe", 32), ("wordpiece", 12)])
+@pytest.mark.parametrize("char", ["a", "^", " "])
+def test_no_piece_is_longer_than_a_word_may_be(kind: Kind, longest: int, char: str):
+    tokenizer = train(kind, [char * 5000], 600)
+    assert max(len(tokenizer.token_bytes(index)) for index in range(tokenizer.vocab_size)) == longest
+
+
 @pytest.mark.parametrize("kind", LEARNED)
 def test_training_pays(kind: Kind):
     """On real text 800 pieces are worth at least two bytes each."""

@@ -271,7 +271,11 @@ def test_nothing_old_is_deleted_before_the_new_one_verifies(folder: Path):
     (folder / "step-000003" / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(CorruptArtifact):
         prune(folder, keep=1)
+    with pytest.raises(CorruptArtifact):
+        prune(folder, keep=1, verified=folder / "step-000002")
     assert checkpoint.steps(folder) == [1, 2, 3]
+    prune(folder, keep=1, verified=save(folder, trained(3)))
+    assert checkpoint.steps(folder) == [3]
 
 
 @pytest.mark.parametrize(
