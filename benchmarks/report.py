@@ -52,7 +52,7 @@ def enter(folder: str | Path | None, entries: Sequence[Mapping[str, Any]]) -> No
             "id": entry["id"],
             "what": entry["what"],
             "metric": entry["metric"],
-            "value": round(entry["value"], 3),
+            "value": round(entry["value"], 4),
             "spread": entry["spread"],
             "unit": entry["unit"],
             "published": entry.get("published"),
@@ -62,7 +62,7 @@ def enter(folder: str | Path | None, entries: Sequence[Mapping[str, Any]]) -> No
             "machine": machine()["summary"],
             "commit": commit(),
             "date": today(),
-            "command": command(),
+            "command": entry.get("command") or command(),
             "note": entry["note"],
         }
         path = Path(folder) / f"{entry['id']}.json"

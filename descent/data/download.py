@@ -177,6 +177,15 @@ def _sync(path: Path) -> None:
 
 
 def _plain(error: Exception) -> str:
+    """What went wrong on the way, in a few words."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate is not trusted"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection to the server"
+    if isinstance(error, requests.RequestException):
+        return f"the connection broke before the end of the file ({type(error).__name__})"
     return str(error).replace("\n", "\n    ")
 
 

@@ -108,6 +108,7 @@ def read_text(path: Path) -> str:
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
+        _refuse_binary(path, data[: 1 << 16].decode("latin-1"))
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path} is not UTF-8: byte {error.start:,} (line {line:,}) begins no character",
@@ -115,13 +116,16 @@ def read_text(path: Path) -> str:
             hint="convert it, for example from GB18030: iconv -f GB18030 -t UTF-8 "
             f"{path.name} > new.txt; or remove the byte",
         ) from None
-    head = text[: 1 << 16]
+    _refuse_binary(path, text[: 1 << 16])
+    return text
+
+
+def _refuse_binary(path: Path, head: str) -> None:
     controls = len(head) - len(head.translate(_REMOVE_CONTROL))
     if controls * 100 > len(head) and controls > 1:
         raise UserError(
             f"{path} looks binary", got=f"{controls:,} control characters in {len(head):,}", expected="text"
         )
-    return text
 
 
 def read_documents(path: str, unit: Unit, column: str) -> tuple[dict[str, list[str]], bool]:
@@ -223,7 +227,7 @@ def _field(record: Any, column: str, where: str) -> str:
 
 def _no_column(name: str, columns: Any, where: str) -> UserError:
     near = nearest(name, columns)
-    hint = f"did you mean column={near}?" if near else "name the field with column=..."
+    hint = f"did you mean data.column={near}?" if near else "name the field with data.column=..."
     return UserError(
         f"{where}: there is no column {name!r}", expected="one of " + ", ".join(columns), hint=hint
     )
@@ -258,7 +262,7 @@ def rows_of_csv(file: Path) -> tuple[list[str], list[list[str]]]:
                 raise UserError(
                     f"{file}, line {reader.line_num:,}: a row of {len(row)} cells",
                     got=row[:8],
-                    expected=f"{len(header)}, as in the first line",
+                    expected=f"{len(header)} cells, as in the first line",
                 )
             rows.append(row)
     except csv.Error as error:

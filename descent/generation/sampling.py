@@ -28,9 +28,9 @@ def draw(logits: Float[Tensor, "batch vocabulary"], uniform: Float[Tensor, batch
     A token of probability 0 (logit -inf) is never drawn.
     """
     cumulative_BV = torch.softmax(logits.double(), -1).cumsum(-1)
-    total = cumulative_BV[:, -1]
-    target = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-    return torch.searchsorted(cumulative_BV, target[:, None], right=True)[:, 0]
+    # A uniform number is at most 1 - 2^-53: its product with the total stays below the total when rounded.
+    target_B1 = uniform[:, None] * cumulative_BV[:, -1:]
+    return torch.searchsorted(cumulative_BV, target_B1, right=True)[:, 0]
 
 
 def log_probability(

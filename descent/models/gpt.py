@@ -237,7 +237,7 @@ class GPT(nn.Module):
         length: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        start: Int[Tensor, batch] | None = None,
+        start: Int[Tensor, " batch"] | None = None,
     ) -> KVCache:
         """An empty cache for `batch` rows of up to `length` tokens (the context when not given).
 

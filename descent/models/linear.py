@@ -41,13 +41,13 @@ class Linear(nn.Module):
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, inputs: Float[Tensor, batch * shape]) -> Float[Tensor, "batch outputs"]:
+    def forward(self, inputs: Float[Tensor, " batch *shape"]) -> Float[Tensor, "batch outputs"]:
         return self.linear(inputs.flatten(1))
 
 
 def solve(
-    inputs: Float[Tensor, rows * shape], targets: Float[Tensor, rows * outputs]
-) -> tuple[Float[Tensor, "outputs dim"], Float[Tensor, outputs]]:
+    inputs: Float[Tensor, " rows *shape"], targets: Float[Tensor, " rows *outputs"]
+) -> tuple[Float[Tensor, "outputs dim"], Float[Tensor, " outputs"]]:
     """The weight and bias with the least mean squared error, in closed form.
 
     Solved in double precision by an orthogonal factorisation of the centred inputs (not by inverting

@@ -59,7 +59,7 @@ class MLP(nn.Module):
             nn.init.zeros_(layer.bias)
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, inputs: Float[Tensor, batch * shape]) -> Float[Tensor, "batch outputs"]:
+    def forward(self, inputs: Float[Tensor, " batch *shape"]) -> Float[Tensor, "batch outputs"]:
         hidden = dropout(inputs.flatten(1), self.config.input_dropout, self.training)
         for layer in self.layers[:-1]:
             hidden = dropout(self.activation(layer(hidden)), self.config.dropout, self.training)

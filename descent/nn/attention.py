@@ -141,6 +141,7 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> Tensor:
     if not rules.causal or keys < queries:
         return _plain(q, k, v, rules)[0]
     size = min(256, max(128, queries // 2))
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
     outs = []
     for start in range(0, queries, size):
         end = min(start + size, queries)

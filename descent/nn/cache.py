@@ -49,7 +49,7 @@ class KVCache:
         head_dim: int,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        start: Int[Tensor, batch] | None = None,
+        start: Int[Tensor, " batch"] | None = None,
     ):
         shape = (layers, batch, groups, length, head_dim)
         self.keys_LBGSD = torch.zeros(shape, dtype=dtype, device=device)
@@ -89,7 +89,7 @@ class KVCache:
         index_S = torch.arange(self.length + count, device=self.keys_LBGSD.device)
         return (index_S >= self.start[:, None])[:, None, None]
 
-    def reorder(self, rows: Int[Tensor, rows]) -> None:
+    def reorder(self, rows: Int[Tensor, " rows"]) -> None:
         """Row i becomes what row `rows[i]` was; there may be more or fewer rows than before.
 
         Beam search keeps its best hypotheses so, and repeats a prompt it has run once.

@@ -59,7 +59,7 @@ class RMSNorm(nn.Module):
 
 
 def rms_norm(
-    x: Float[Tensor, "*batch dim"], weight: Float[Tensor, dim] | None = None, eps: float = 1e-6
+    x: Float[Tensor, "*batch dim"], weight: Float[Tensor, " dim"] | None = None, eps: float = 1e-6
 ) -> Float[Tensor, "*batch dim"]:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
     if x.device.type == "cpu" and torch.is_grad_enabled():

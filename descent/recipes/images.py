@@ -60,6 +60,6 @@ def lenet_mnist() -> Recipe:
         precision="fp32",
         data=ImageData(source="mnist", augment="affine").table(),
         model=LeNetConfig().table(),
-        budget=Budget(epochs=25, batch_size=128).table(),
+        budget=Budget(epochs=20, batch_size=128).table(),
         evaluation=EvaluationPlan(every=2000, metric="accuracy", batch_size=1000).table(),
     )

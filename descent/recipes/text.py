@@ -8,7 +8,7 @@ from descent.objectives import CausalConfig
 from descent.runs.recipe import Budget, EvaluationPlan, Recipe, SamplePlan
 from descent.text import TokenizerConfig
 from descent.training.optimizers import AdamWConfig, MuonConfig
-from descent.training.schedules import CosineConfig, TrapezoidConfig
+from descent.training.schedules import CosineConfig
 
 
 def gpt() -> Recipe:
@@ -18,12 +18,13 @@ def gpt() -> Recipe:
         about="a GPT on Python's own documentation (embedded, no download)",
         data=TextData(source="python-docs"),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=1024),
-        model=GPTConfig(depth=4, dim=256, context=256, dropout=0.1),
+        model=GPTConfig(depth=4, context=256, dropout=0.2),
         objective=CausalConfig(),
-        optimizer=MuonConfig(learning_rate=0.02, adam_learning_rate=3e-3, weight_decay=0.1),
-        schedule=TrapezoidConfig(warmup=0.02, cooldown=0.5),
-        clip_norm=1.0,
-        budget=Budget(steps=400, batch_size=32),
+        optimizer=MuonConfig(
+            learning_rate=0.02, adam_learning_rate=3e-3, embedding_learning_rate=0.01, eps=1e-10
+        ),
+        schedule=CosineConfig(warmup=0.02),
+        budget=Budget(steps=400, batch_size=16),
         evaluation=EvaluationPlan(every=100, batch_size=64),
         samples=SamplePlan(every=100, prompt="", max_new_tokens=200),
     )
@@ -32,7 +33,7 @@ def gpt() -> Recipe:
 def gpt_shakespeare() -> Recipe:
     """Characters of Shakespeare, in about ten minutes on two cores.
 
-    Small batches (4,096 characters), many steps, and dropout: 7.4 passes over a million characters
+    Small batches (4,096 characters), many steps, and dropout: six passes over a million characters
     are enough to overfit without.
     """
     return gpt().replace(
@@ -41,14 +42,9 @@ def gpt_shakespeare() -> Recipe:
         data=TextData(source="tinyshakespeare").table(),
         tokenizer=TokenizerConfig(kind="char").table(),
         model=GPTConfig(depth=5, dim=192, heads=3, context=256, dropout=0.12, bigram=True).table(),
-        optimizer=MuonConfig(
-            learning_rate=0.02, adam_learning_rate=3e-3, embedding_learning_rate=0.01, eps=1e-10
-        ).table(),
-        schedule=CosineConfig(warmup=0.02).table(),
-        clip_norm=0.0,
-        budget=Budget(steps=1800, batch_size=16).table(),
+        budget=Budget(steps=1500, batch_size=16).table(),
         evaluation=EvaluationPlan(every=300, batch_size=64).table(),
-        samples=SamplePlan(every=600, prompt="\n", max_new_tokens=400).table(),
+        samples=SamplePlan(every=500, prompt="\n", max_new_tokens=400).table(),
     )
 
 
@@ -58,8 +54,8 @@ def gpt_shakespeare_short() -> Recipe:
         name="gpt-shakespeare-short",
         about="a character GPT on tinyshakespeare, 2 minutes",
         model=GPTConfig(depth=4, dim=128, heads=2, context=256, bigram=True).table(),
-        budget=Budget(steps=700, batch_size=16).table(),
-        evaluation=EvaluationPlan(every=350, batch_size=64).table(),
+        budget=Budget(steps=600, batch_size=16).table(),
+        evaluation=EvaluationPlan(every=300, batch_size=64).table(),
         samples=SamplePlan(every=0, prompt="\n", max_new_tokens=400).table(),
     )
 
@@ -71,7 +67,7 @@ def gpt_poetry() -> Recipe:
         about="a GPT that writes Tang poems",
         data=TextData(source="chinese-poetry", packing="documents").table(),
         tokenizer=TokenizerConfig(kind="char").table(),
-        model=GPTConfig(depth=4, dim=256, context=256, dropout=0.2, tied=True).table(),
+        model=GPTConfig(depth=4, context=256, dropout=0.2, tied=True).table(),
         samples=SamplePlan(every=100, prompt="", max_new_tokens=120).table(),
     )
 

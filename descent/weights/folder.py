@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from descent.config import Config
 from descent.errors import CorruptArtifact, UserError
-from descent.models import MODELS, config_class
+from descent.models import MODELS, build, config_class
 from descent.weights import gpt2, safetensors_file
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -38,8 +38,8 @@ class Pretrained:
     """What a folder holds.
 
     Attributes:
-        config: the model's configuration; `descent.models.build(config)` makes the model.
-        state: its tensors under our names, ready for `safetensors_file.load_into`.
+        config: the model's configuration.
+        state: its tensors under our names.
         tokenizer: path of its tokenizer.json, or None.
         generation: fields of `generation.Settings` its authors recommend (may be empty).
         extra: the table that was given to `export` as `extra` (empty in a folder of another library).
@@ -50,6 +50,19 @@ class Pretrained:
     tokenizer: Path | None
     generation: dict[str, Any]
     extra: dict[str, Any]
+
+    def model(self, where: str = "the folder") -> nn.Module:
+        """The model with these weights, in their dtype and in evaluation mode.
+
+        Args:
+            where: what they were read from, for the `UserError` that lists every weight that does not fit.
+        """
+        model = build(self.config)
+        dtypes = {tensor.dtype for tensor in self.state.values() if tensor.is_floating_point()}
+        if len(dtypes) == 1:
+            model.to(dtypes.pop())
+        safetensors_file.load_into(model, self.state, where)
+        return model.eval()
 
 
 def is_folder(path: Path) -> bool:

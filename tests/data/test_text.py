@@ -73,6 +73,7 @@ REFUSED = {
     "zip": (b"PK\x03\x04" + bytes(50), "is a zip file, not text"),
     "gzip": (b"\x1f\x8b\x08" + bytes(50), "is a gzip file, not text"),
     "zeros": (bytes(1000), "looks binary"),
+    "noise": (bytes(range(256)) * 10, "looks binary"),
     "noise below 128": (bytes(range(128)) * 10, "looks binary"),
 }
 
@@ -168,7 +169,7 @@ STRUCTURED = {
         (
             '{"body": "x"}',
             {"column": "bdy"},
-            r"line 1: there is no column 'bdy'(.|\n)*did you mean column=body",
+            r"line 1: there is no column 'bdy'(.|\n)*did you mean data.column=body",
         ),
         ('{"text": "x"}\n\n{"text": 3}', {}, "line 3: text is not text"),
         ('{"text": "x"}\n{oops', {}, "line 2: not JSON"),
@@ -178,7 +179,7 @@ STRUCTURED = {
     ],
     "a.json": [('{"text": "x"}', {}, "list of documents"), ("[{]", {}, "not JSON")],
     "a.csv": [
-        ("id,body\n1,x\n", {"column": "boddy"}, "did you mean column=body"),
+        ("id,body\n1,x\n", {"column": "boddy"}, "did you mean data.column=body"),
         ("id,text\n1,x\n2\n", {}, "line 3: a row of 1 cells"),
         ('id,text\n1,"x\n', {}, "line 2: "),
         ("id,text\n", {}, "has no rows"),

@@ -7,7 +7,6 @@ import torch
 
 from descent.errors import UserError
 from descent.generation import Settings, generate, prepare
-from descent.models import build
 from descent.models.gpt import GPT, GPTConfig
 from descent.weights import gpt2, safetensors_file
 from descent.weights.export import export
@@ -27,10 +26,7 @@ def reference(config):
 
 
 def loaded(folder):
-    found = read_folder(folder)
-    model = build(found.config).eval()
-    safetensors_file.load_into(model, found.state, str(folder))
-    return model
+    return read_folder(folder).model()
 
 
 @pytest.mark.parametrize(

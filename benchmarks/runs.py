@@ -1,0 +1,70 @@
+"""Enters finished runs of one recipe, one a seed, into the ledger.
+
+    python -m benchmarks.runs --metric accuracy --split test runs/a runs/b runs/c --ledger ledger
+        [--published 0.9905 --source "LeCun et al. 1998, figure 9"] [--note "..."]
+
+The value is the mean over the runs, the spread their least and greatest; nothing is chosen among them.
+Minutes are the longest run's, evaluation included. FLOPs are those of one run's training: the
+matrix products of one step, counted by `torch.utils.flop_counter`, times the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+from statistics import mean
+from typing import Any
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.report import enter
+from descent.runs.assemble import assemble
+from descent.runs.run import Run
+from descent.training.loop import train_step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="folders of finished runs of one recipe")
+    parser.add_argument("--metric", required=True)
+    parser.add_argument("--split", required=True)
+    parser.add_argument("--ledger", default="ledger")
+    parser.add_argument("--published", type=float)
+    parser.add_argument("--source", default="")
+    parser.add_argument("--note", default="")
+    options = parser.parse_args()
+    runs = [Run(folder) for folder in options.runs]
+    recipe = runs[0].recipe
+    if any(run.recipe.name != recipe.name for run in runs):
+        parser.error("the runs are of different recipes")
+    values = [run.summary()["scores"][options.split][options.metric] for run in runs]
+    seeds = [run.recipe.seed for run in runs]
+    published = {"value": options.published, "source": options.source} if options.source else None
+    changes = f"seed={seeds[0]}" if len(seeds) == 1 else f"seed=SEED, for SEED in {seeds}"
+    entry: dict[str, Any] = {
+        "id": f"{recipe.name}-{options.split}-{options.metric}".replace("_", "-"),
+        "what": recipe.about,
+        "metric": f"{options.split} {options.metric}",
+        "value": mean(values),
+        "spread": [round(min(values), 5), round(max(values), 5)],
+        "unit": {"loss": "nats", "accuracy": "share right"}.get(options.metric, ""),
+        "published": published,
+        "seeds": seeds,
+        "minutes": round(max(run.summary()["seconds"] for run in runs) / 60, 2),
+        "flops": step_flops(runs[0]) * recipe.budget.steps,
+        "command": f"descent train {recipe.name} {changes}",
+        "note": options.note,
+    }
+    enter(options.ledger, [entry])
+    print(f"{entry['id']}: {entry['value']:.4f} {entry['spread']}, {entry['minutes']} minutes at most")
+
+
+def step_flops(run: Run) -> float:
+    """Floating-point operations of the matrix products of one training step, forward and backward."""
+    parts = assemble(run.recipe, tokenizer=run.tokenizer)
+    with FlopCounterMode(display=False) as counter:
+        train_step(parts.state, parts.objective, parts.batches.batch(0), parts.settings)
+    return float(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    main()
