@@ -8,7 +8,8 @@ from typing import Any
 
 from descent.errors import UserError
 from descent.recipes import resolve
-from descent.runs.folder import is_run, open_run
+from descent.runs.folder import open_run
+from descent.runs.layout import is_run
 from descent.runs.load import load as load_model
 from descent.runs.loaded import Loaded
 from descent.runs.overrides import override
@@ -17,7 +18,6 @@ from descent.runs.run import Run, Which
 from descent.runs.train import fork as fork_run
 from descent.runs.train import resume as resume_run
 from descent.runs.train import train as train_recipe
-from descent.weights.export import export as write_folder
 
 __all__ = ["Loaded", "Recipe", "Run", "export", "fork", "load", "train"]
 
@@ -108,9 +108,7 @@ def export(run: str | Path | Run, out: str | Path, which: Which = "best") -> Pat
         out: must not exist, or be empty.
         which: the checkpoint, as in `load`.
     """
-    loaded = load(run, which)
-    extra = {"labels": loaded.labels, "preparation": dict(loaded.preparation), "loss": loaded.loss}
-    return write_folder(out, loaded.model, loaded.tokenizer, extra=extra)
+    return load(run, which).export(out)
 
 
 def _changes(overrides: Overrides) -> dict[str, Any] | list[str]:

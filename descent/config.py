@@ -11,15 +11,17 @@ import re
 import tomllib
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from descent.errors import UserError, nearest, shown
 
-__all__ = ["Config", "Field", "Items", "field_types", "parse_override", "parse_toml"]
+__all__ = ["Config", "Field", "Items", "field_types", "parse_override", "parse_toml", "read_toml"]
 
 MAX_DEPTH = 32
+LARGEST_FILE = 1_000_000
 # The TOML reader takes memory with the square of the parts of a dotted key: 200 kB of `a.a.a` take 40 GB.
 _PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
 _LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_PART}){{{MAX_DEPTH}}}", re.ASCII | re.MULTILINE)
@@ -119,6 +121,22 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where} is not valid TOML: {error}") from None
     except ValueError:  # Python refuses to read a number of so many digits
         raise UserError(f"{where}: an integer that does not fit in 64 bits") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file of at most 1 MB, or a `UserError` saying where it is wrong."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"{path} is too large for a recipe", expected="up to 1 MB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text") from None
+    return parse_toml(text, str(path))
 
 
 def _toml_value(text: str) -> Any:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from descent.cli.inputs import read_inputs
-from descent.cli.places import find_run, is_run
+from descent.cli.places import find_run
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
 from descent.errors import UserError
+from descent.runs.layout import is_run
 from descent.runs.progress import format_metric
 
 if TYPE_CHECKING:
@@ -124,6 +125,9 @@ def generate(
         list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")
     ] = None,
     beams: Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")] = 1,
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16", help="What the weights are held in; bf16 is faster here.")
+    ] = "fp32",
     sliding: Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")] = False,
     stream: Annotated[bool, typer.Option(help="Print the text while it is written.")] = True,
     checkpoint: Checkpoint = "best",
@@ -132,7 +136,9 @@ def generate(
     """Let a language model write; prints the prompt and what follows it."""
     if prompt == "-":
         prompt = sys.stdin.read()
-    loaded = _load(model, checkpoint)
+    if precision not in ("fp32", "bf16"):
+        raise UserError("--precision", got=precision, expected="fp32 or bf16")
+    loaded = _load(model, checkpoint, precision=precision)
     settings: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "temperature": temperature,
@@ -216,16 +222,16 @@ def _is_run(text: str) -> bool:
         return False
 
 
-def _load(model: str, checkpoint: str) -> Loaded:
+def _load(model: str, checkpoint: str, **options: Any) -> Loaded:
     """A run, a folder or a name on the hub; a name nobody could mean is answered as a missing run."""
     from descent import api
 
     if Path(model).exists() and not _is_run(model):
-        return api.load(model)
+        return api.load(model, **options)
     looks_like_hub = model.count("/") == 1 and not model.startswith((".", "/", "runs/"))
     if looks_like_hub and not _is_run(model):
-        return api.load(model)
-    return api.load(find_run(model), _which(checkpoint))
+        return api.load(model, **options)
+    return api.load(find_run(model), _which(checkpoint), **options)
 
 
 def _which(text: str) -> Any:

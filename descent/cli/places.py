@@ -8,17 +8,12 @@ from pathlib import Path
 from descent.cli.terminal import note
 from descent.errors import UserError, nearest, unknown
 from descent.recipes import CATALOG
+from descent.runs.layout import RECIPE_FILE, is_run
 
-__all__ = ["RECIPE_FILE", "check_recipe", "find_run", "is_run", "runs_below"]
+__all__ = ["check_recipe", "find_run", "runs_below"]
 
-RECIPE_FILE = "recipe.toml"
 DEPTH = 3
 DEFAULT_ROOT = Path("runs")
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (folder / RECIPE_FILE).is_file()
 
 
 def check_recipe(where: str) -> None:

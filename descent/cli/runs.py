@@ -5,33 +5,20 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from descent.cli.places import RECIPE_FILE, find_run, is_run, runs_below
+from descent.cli.places import find_run, runs_below
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
+from descent.config import read_toml
 from descent.errors import CorruptArtifact, LockedRun, UserError
+from descent.runs.layout import METRICS_FILE, RECIPE_FILE, check_removable
 from descent.runs.metrics import read_metrics, series, sparkline
 from descent.runs.progress import format_bytes, format_metric, format_seconds, printable
 
-METRICS_FILE = "metrics.jsonl"
-# What a run's folder may hold; anything else in it is the user's own.
-PARTS = {
-    RECIPE_FILE,
-    METRICS_FILE,
-    "env.json",
-    "data.json",
-    "tokenizer.json",
-    "lock",
-    "checkpoints",
-    "samples",
-    "plots",
-    "export",
-}
 ABSENT = "-"
 
 app = typer.Typer(no_args_is_help=True, help="List, show, compare and remove runs.")
@@ -159,17 +146,7 @@ def _agreed(question: str) -> bool:
 
 
 def _check_removable(folder: Path) -> None:
-    if not is_run(folder) or folder.is_symlink():
-        raise UserError(f"{folder} is not a run's folder", expected=f"a folder with a {RECIPE_FILE}")
-    own = sorted(
-        path.name for path in folder.iterdir() if path.name not in PARTS and not path.name.endswith(".part")
-    )
-    if own:
-        raise UserError(
-            f"{folder} holds more than a run",
-            got=own[:10],
-            hint="move that elsewhere first, or remove the folder yourself",
-        )
+    check_removable(folder)
     if _locked(folder):
         raise LockedRun(f"{folder} is in use by another process", hint="stop that process first")
 
@@ -188,9 +165,9 @@ def _locked(folder: Path) -> bool:
 
 def _recipe(folder: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CorruptArtifact(f"{folder / RECIPE_FILE} cannot be read: {error}") from None
+        return read_toml(folder / RECIPE_FILE)
+    except UserError as error:
+        raise CorruptArtifact(error.what) from None
 
 
 def _summary(folder: Path) -> dict[str, Any]:

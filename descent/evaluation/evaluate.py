@@ -41,6 +41,15 @@ class Evaluation:
     confusion: list[list[int]] | None = field(default=None, repr=False)
 
 
+def metric_names(objective: Objective, outputs: int) -> tuple[str, ...]:
+    """The metrics `evaluate` gives for a model of so many outputs."""
+    if isinstance(objective, Causal):
+        return ("loss", "perplexity", "bits_per_byte")
+    if isinstance(objective, Supervised) and objective.config.loss in ("cross_entropy", "binary"):
+        return ("loss", "accuracy", "top5") if outputs > 5 else ("loss", "accuracy")
+    return ("loss", "r2", "mae", "rmse")
+
+
 def evaluate(
     model: nn.Module,
     objective: Objective,

@@ -205,11 +205,12 @@ class GPT(nn.Module):
         cache: KVCache | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         """The normalised hidden states that `unembed` turns into logits; arguments as in `forward`."""
+        if cache is not None and documents is not None:
+            raise ValueError("a cache holds one document a row: give documents or a cache, not both")
         if positions is None:
             positions = self._positions(tokens, documents, cache)
-        mask = document_mask(documents) if documents is not None else None
-        if cache is not None:
-            mask = cache.mask(tokens.shape[1])
+        mask = None if documents is None else document_mask(documents)
+        mask = mask if cache is None else cache.mask(tokens.shape[1])
         rotation = None if self.rotary is None else self.rotary(positions)
         x = dropout(self._embed(tokens, positions, cache), self.config.dropout, self.training)
         for index, block in enumerate(self.blocks):
@@ -270,11 +271,12 @@ class GPT(nn.Module):
     def _embed(self, tokens: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
         x = self.tokens(tokens)
         if self.positions is not None:
-            held = 0 if cache is None else cache.length
-            if held + tokens.shape[1] > self.config.context and cache is None:
+            length = tokens.shape[1] + (0 if cache is None else cache.length)
+            padded = cache is not None and cache.start is not None  # then positions are fewer than places
+            if length > self.config.context and not padded:
                 raise UserError(
                     "the row is longer than the context of the model",
-                    got=tokens.shape[1],
+                    got=length,
                     expected=f"at most {self.config.context} tokens",
                 )
             x = x + self.positions(positions)

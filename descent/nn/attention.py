@@ -215,6 +215,8 @@ class Attention(nn.Module):
             raise UserError("the width must be a multiple of the number of heads", got=(dim, heads))
         self.scale, self.dropout, self.causal, self.qk_norm = scale, dropout, causal, qk_norm
         inner, shared = self.heads * self.head_dim, self.groups * self.head_dim
+        # Rows of matrices that are kept as one for speed, for an optimizer that must tell them apart.
+        self.stacked = {"qkv": (inner, shared, shared), "key_value": (shared, shared)}
         self.is_cross = context_dim is not None
         if context_dim is None:
             self.qkv = nn.Linear(dim, inner + 2 * shared, bias=bias)

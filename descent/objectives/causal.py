@@ -9,7 +9,7 @@ still there: no more than one chunk of logits exists, and none is computed twice
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,17 +21,6 @@ from descent.objectives.objective import Batch, Objective, Phase
 
 IGNORED = -100
 LOGITS_AT_ONCE = 2**25
-
-
-@runtime_checkable
-class LanguageModel(Protocol):
-    """What a model offers to be trained causally: features (B, T, C), and logits from them."""
-
-    def features(
-        self, tokens: Tensor, *, documents: Tensor | None = None, positions: Tensor | None = None
-    ) -> Tensor: ...
-
-    def unembed(self, features: Tensor) -> Tensor: ...
 
 
 class CausalConfig(Config):
@@ -57,7 +46,8 @@ def causal_loss(model: Any, batch: Batch, chunk: int = 0) -> tuple[Float[Tensor,
     """The summed loss of a batch in nats, and the number of targets it is over.
 
     Args:
-        model: a `LanguageModel`.
+        model: with `config.vocab_size`, `features(tokens, documents=, positions=)` -> (batch, time, dim) and
+            `unembed(features)` -> logits.
         batch: `tokens` and `targets` (batch, time); optionally `documents` and `positions`.
         chunk: positions whose logits are held at once; 0 chooses by the size of the vocabulary.
     """

@@ -41,6 +41,11 @@ class Objective(ABC):
     phases: tuple[Phase, ...] = (Phase(),)
     splittable: bool = True
 
+    def memory(self) -> dict[str, Tensor]:
+        """Named tensors it cannot do without from step to step (a history buffer, a carried hidden
+        state), changed in place; they are saved and restored with the weights."""
+        return {}
+
     def batches(self, model: nn.Module, batch: Batch) -> Batch:
         """What the phases of a step see: the data itself, or rollouts made with the live model."""
         return batch

@@ -63,8 +63,8 @@ def resolve(where: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()
 
 
 def _tables(where: str | Path, depth: int = 0) -> dict[str, Any]:
+    from descent.config import read_toml
     from descent.runs.overrides import exclusive, merge, renew_sizes
-    from descent.runs.recipe import read_toml
 
     path = Path(where)
     is_file = path.suffix == ".toml" or (path.is_file() and str(where) not in CATALOG)

@@ -12,7 +12,7 @@ from torch import nn
 from descent.data import Batches, Dataset, load_examples, load_text, tokenize
 from descent.data.config import ImageData, TableData, TextData
 from descent.errors import UserError
-from descent.evaluation import Evaluation, evaluate
+from descent.evaluation import Evaluation, evaluate, metric_names
 from descent.models import build
 from descent.models.gpt import GPTConfig
 from descent.objectives import Objective, SupervisedConfig, build_objective
@@ -23,6 +23,8 @@ from descent.training.loop import Settings
 from descent.training.optimizers import build_optimizers
 from descent.training.precision import autocast, resolve_device, resolve_precision
 from descent.training.state import State
+
+CLASS_LOSSES = ("cross_entropy", "binary")
 
 
 @dataclass
@@ -84,21 +86,42 @@ def load_data(
 
 def _with_task(recipe: Recipe) -> TableData | ImageData:
     """Rows are values or classes as the loss needs them, whatever the target's numbers look like."""
-    data = recipe.data
+    data, wants = recipe.data, recipe.objective
     assert not isinstance(data, TextData)
-    if isinstance(data, ImageData) or data.task != "auto" or not isinstance(recipe.objective, SupervisedConfig):
+    if isinstance(data, ImageData) or data.task != "auto" or not isinstance(wants, SupervisedConfig):
         return data
-    values = recipe.objective.loss in ("mse", "l1", "huber")
-    return data.replace(task="regression" if values else "classification")
+    return data.replace(task="classification" if wants.loss in CLASS_LOSSES else "regression")
+
+
+def _sizes(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """The sizes the data ask of the model, once the loss is known to suit the data."""
+    sizes, wants = dict(dataset.sizes), recipe.objective
+    if not isinstance(wants, SupervisedConfig):
+        return sizes
+    classes = len(dataset.labels or ())
+    if (wants.loss in CLASS_LOSSES) != bool(classes):
+        expected = "cross_entropy or binary" if classes else "mse, l1 or huber"
+        raise UserError("objective.loss does not fit the data", got=wants.loss, expected=expected)
+    if wants.loss == "binary":
+        if classes != 2:
+            raise UserError("objective.loss=binary needs two classes", got=f"{classes} classes")
+        sizes["outputs"] = 1
+    if wants.class_weights and len(wants.class_weights) != classes:
+        raise UserError(
+            "objective.class_weights: one for each class",
+            got=f"{len(wants.class_weights)} weights",
+            expected=f"{classes}",
+        )
+    return sizes
 
 
 def fill(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with everything resolved that depends on the data or the machine."""
-    held = recipe.model.model_dump()
-    taken = {name: size for name, size in dataset.sizes.items() if name in held and not held[name]}
+    held, sizes = recipe.model.model_dump(), _sizes(recipe, dataset)
+    taken = {name: size for name, size in sizes.items() if name in held and not held[name]}
     wrong = {
         name: (held[name], size)
-        for name, size in dataset.sizes.items()
+        for name, size in sizes.items()
         if held.get(name) and _plain(held[name]) != _plain(size)
     }
     if wrong:
@@ -140,12 +163,20 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
     torch.manual_seed(recipe.seed)
     model = build(recipe.model).to(device)
     objective = build_objective(recipe.objective)
+    known = metric_names(objective, recipe.model.model_dump().get("outputs", 0))
+    if recipe.evaluation.metric not in known:
+        raise UserError(
+            "evaluation.metric is not a metric of this task",
+            got=recipe.evaluation.metric,
+            expected="one of " + ", ".join(known),
+        )
     state = State(
         model=model,
         optimizers={
             phase.name: build_optimizers(recipe.optimizer, model, phase.modules) for phase in objective.phases
         },
         average=EMA(model, recipe.average) if recipe.average else None,
+        memory=objective.memory(),
     )
     settings = Settings(
         steps=recipe.budget.steps,

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from descent.errors import UserError
+import torch
+
 from descent.evaluation import HIGHER_IS_BETTER
 from descent.runs.assemble import Parts
 from descent.runs.interrupt import Interrupt
@@ -52,7 +53,7 @@ class Course:
 
     @property
     def seconds(self) -> float:
-        """Seconds of the run so far, evaluations and savings included, earlier sessions too."""
+        """Seconds of the run so far, evaluations and savings included, before it was resumed, too."""
         return self._earlier + time.monotonic() - self._began
 
     def after_step(self, report: StepReport) -> bool:
@@ -70,7 +71,7 @@ class Course:
             self.sample()
         if _due(step, self.parts.recipe.checkpoints.every or self.plan.every, self.steps):
             self.save()
-        enough = scored and self._enough()
+        enough = scored and self.enough()
         if self.interrupt.number is not None:
             self.save()
         self._apart += time.monotonic() - started
@@ -86,7 +87,7 @@ class Course:
             "gradient_norm": next(iter(report.gradient_norms.values())),
             "seconds": round(self.seconds, 3),
             "rate": round(self._units / elapsed, 1) if elapsed > 0 else None,
-            "memory": memory(),
+            "memory": memory(self.parts.settings.device),
         }
         self._since, self._apart, self._units = now, 0.0, 0
         self.log.append("step", report.step, **values)
@@ -112,12 +113,6 @@ class Course:
         self.progress.evaluation(step, split, found.metrics)
         if split == self.split:
             self._scored_at = step
-            if self.plan.metric not in found.metrics:
-                raise UserError(
-                    "evaluation.metric is not a metric of this task",
-                    got=self.plan.metric,
-                    expected="one of " + ", ".join(found.metrics),
-                )
             self._scores.append(found.metrics[self.plan.metric])
 
     def finish(self) -> None:
@@ -126,7 +121,8 @@ class Course:
             self.evaluate(self.split)
         self.save()
 
-    def _enough(self) -> bool:
+    def enough(self) -> bool:
+        """Whether the evaluations so far say to stop early."""
         higher = self.plan.metric in HIGHER_IS_BETTER
         if not should_stop(self._scores, self.plan.patience, higher=higher):
             return False
@@ -183,8 +179,10 @@ class Course:
         self.progress.sample(step, plan.prompt + text)
 
 
-def memory() -> int | None:
-    """Bytes of main memory this process held at most; None where the system does not tell."""
+def memory(device: torch.device) -> int | None:
+    """Bytes that were held at most, on the GPU or by this process; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return None
     import resource

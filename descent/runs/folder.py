@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -9,23 +10,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from descent.errors import UserError, unknown
-from descent.runs.lock import is_locked
+from descent.runs.layout import RECIPE_FILE, check_removable, is_begun, is_run
+from descent.runs.lock import RunLock
 from descent.runs.recipe import NAME_RULE, Recipe, recipe_toml, safe_name
-
-RECIPE_FILE = "recipe.toml"
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds a run."""
-    return (folder / RECIPE_FILE).is_file()
 
 
 def open_run(where: str | Path) -> Path:
@@ -55,8 +49,8 @@ def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
     else:
         folder = Path(out)
         if not safe_name(folder.name):
-            raise UserError(f"--out: a run cannot be called {folder.name!r}", expected=NAME_RULE)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"a run cannot be called {folder.name!r}", expected=NAME_RULE)
+        if folder.exists():
             _clear(folder, overwrite)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,16 +60,34 @@ def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
 
 
 def _clear(folder: Path, overwrite: bool) -> None:
-    if not folder.is_dir() or not is_run(folder):
-        raise UserError(f"--out: {folder} exists and is not a run", hint="choose another folder")
+    if not folder.is_dir():
+        raise UserError(f"{folder} exists and is not a folder", hint="choose another folder")
+    if is_begun(folder):
+        return
+    if not is_run(folder):
+        raise UserError(f"{folder} exists and is not a run", hint="choose another folder")
     if not overwrite:
         raise UserError(
             f"{folder} already holds a run",
             hint=f"`descent train --resume {folder}` goes on with it; --overwrite removes it first",
         )
-    if is_locked(folder):
-        raise UserError(f"{folder} is being written by another process", hint="stop it first")
-    shutil.rmtree(folder)
+    check_removable(folder)
+    with RunLock(folder):
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what a full, failing or read-only disk says into a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise UserError(
+            f"{error.filename or folder}: {error.strerror}",
+            hint=f"make room or mend the disk, then `descent train --resume {folder}`",
+        ) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -125,7 +137,7 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return torch.__version__ if package == "torch" else None
+        return None
 
 
 def _commit() -> str | None:

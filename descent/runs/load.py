@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from descent.models import build
-from descent.runs.folder import is_run, open_run
+from descent.runs.folder import open_run
+from descent.runs.layout import is_run
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run, Which
 from descent.text import Tokenizer
@@ -14,25 +16,40 @@ from descent.weights.folder import is_folder
 from descent.weights.hub import load_pretrained
 
 
-def load(where: str | Path, which: Which = "best", *, revision: str | None = None) -> Loaded:
+def load(
+    where: str | Path,
+    which: Which = "best",
+    *,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    revision: str | None = None,
+    allow_nonfinite: bool = False,
+) -> Loaded:
     """A trained model with what it takes to use it.
 
     Args:
         where: a run's folder, a folder in the Hugging Face layout, or a name on the hub such as
             "openai-community/gpt2". A path that exists makes no network call.
         which: of a run, the checkpoint: "best" (else the latest), "last", or a step.
+        precision: what the weights are held in; bf16 takes half the memory, and half the time where
+            reading the weights is what takes it.
         revision: of a model on the hub: a branch, tag or commit.
+        allow_nonfinite: take a folder's weights even if some are NaN or infinite.
 
     Raises:
         UserError: there is no such run, folder or model, or it is of a kind Descent does not know.
         CorruptArtifact: a file is damaged.
     """
     path = Path(where).expanduser()
-    if is_run(path):
-        return Run(path).load(which)
+    loaded = Run(path).load(which) if is_run(path) else _published(where, path, revision, allow_nonfinite)
+    if precision == "bf16":
+        loaded.model.bfloat16()
+    return loaded
+
+
+def _published(where: str | Path, path: Path, revision: str | None, allow_nonfinite: bool) -> Loaded:
     if path.is_dir() and not is_folder(path):
         open_run(path)  # raises, naming what is missing
-    found = load_pretrained(where, revision)
+    found = load_pretrained(where, revision, allow_nonfinite=allow_nonfinite)
     model = build(found.config)
     safetensors_file.load_into(model, found.state, str(where))
     labels = found.extra.get("labels")
@@ -44,4 +61,5 @@ def load(where: str | Path, which: Which = "best", *, revision: str | None = Non
         found.extra.get("preparation") or {},
         found.extra.get("loss", ""),
         str(where),
+        defaults=found.generation,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from descent.config import Config
 from descent.data import prepare_image, prepare_row, restore_target
 from descent.errors import UserError
-from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, stream
+from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, prepare, stream
 from descent.runs.assemble import Parts
 from descent.text import Tokenizer
 from descent.weights.export import export
@@ -31,6 +32,8 @@ class Loaded:
         preparation: how an image or a row becomes the model's input.
         loss: what a classifier was trained with; "binary" has one output for two classes.
         name: where it came from.
+        defaults: settings of generation that its authors recommend.
+        live: whether the weights still change, so that no copy laid out for decoding may be kept.
     """
 
     model: nn.Module
@@ -40,6 +43,9 @@ class Loaded:
     preparation: Mapping[str, Any] = field(default_factory=dict)
     loss: str = ""
     name: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    live: bool = False
+    _packed: nn.Module | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, parts: Parts) -> Loaded:
@@ -54,6 +60,7 @@ class Loaded:
             dataset.preparation,
             loss,
             parts.recipe.name,
+            live=True,
         )
 
     def generate(self, prompt: str = "", *, beams: int = 1, stop: Sequence[str] = (), **settings: Any) -> str:
@@ -76,19 +83,19 @@ class Loaded:
         rows = [self._encode(prompt) for prompt in prompts]
         if beams > 1:
             return self._beams(rows, beams, chosen)
-        return generate(self.model, rows, chosen, detokenise=tokenizer.stream)
+        return generate(self._decoder(), rows, chosen, detokenise=tokenizer.stream)
 
     def _beams(self, rows: list[list[int]], beams: int, chosen: Settings) -> list[Completion]:
         if chosen.stop:
             raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
         settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
-        found = [best[0] for best in beam_search(self.model, rows, settings)]
+        found = [best[0] for best in beam_search(self._decoder(), rows, settings)]
         return [Completion(f.tokens, [], self._text().decode(f.tokens), f.reason) for f in found]
 
     def stream(self, prompt: str = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
         """Like `generate`, piece by piece as it is written; never half a character."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
-        for step in stream(self.model, [self._encode(prompt)], chosen, detokenise=tokenizer.stream):
+        for step in stream(self._decoder(), [self._encode(prompt)], chosen, detokenise=tokenizer.stream):
             if step.text:
                 yield step.text
 
@@ -102,7 +109,7 @@ class Loaded:
             For classes `label`, `probability` and `probabilities`; for numbers `value`, in the units of the
             data.
         """
-        listed = [inputs] if isinstance(inputs, (str, Path, Mapping)) else list(inputs)
+        listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         batch = torch.stack([self._prepare(item) for item in listed])
         device = next(self.model.parameters()).device
         with torch.inference_mode():
@@ -136,6 +143,14 @@ class Loaded:
         values = [restore_target(self.preparation, value) for value in output.tolist()]
         return {"value": values[0] if len(values) == 1 else values}
 
+    def _decoder(self) -> nn.Module:
+        """The model with its matrices laid out for one token at a time, made at the first call."""
+        if self.live:
+            return self.model
+        if self._packed is None:
+            self._packed = prepare(self.model)
+        return self._packed
+
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:
             raise UserError(
@@ -149,14 +164,31 @@ class Loaded:
 
     def _settings(self, stop: Sequence[str], settings: Mapping[str, Any]) -> Settings:
         tokenizer = self._text()
-        given = {"temperature": 0.8, **settings, "stop": list(stop), "stop_ids": [tokenizer.end]}
+        given = {
+            "temperature": 0.8,
+            **self.defaults,
+            **settings,
+            "stop": list(stop),
+            "stop_ids": [tokenizer.end],
+        }
         return Settings.read(given, where="generate")
 
-    def __repr__(self) -> str:
+    def _facts(self) -> dict[str, str]:
         count = sum(parameter.numel() for parameter in self.model.parameters())
-        parts = [f"{type(self.model).__name__}, {count:,} parameters"]
+        facts = {"model": type(self.model).__name__, "parameters": f"{count:,}"}
         if self.tokenizer is not None:
-            parts.append(repr(self.tokenizer))
+            facts["tokenizer"] = repr(self.tokenizer)
         if self.labels:
-            parts.append(f"{len(self.labels)} classes")
-        return f"Loaded({self.name!r}: {'; '.join(parts)})"
+            facts["classes"] = str(len(self.labels))
+        return facts
+
+    def __repr__(self) -> str:
+        return f"Loaded({self.name!r}: {', '.join(f'{k} {v}' for k, v in self._facts().items())})"
+
+    def _repr_html_(self) -> str:
+        """A small table; every text escaped, nothing fetched."""
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{key}</th><td>{html.escape(value)}</td></tr>"
+            for key, value in self._facts().items()
+        )
+        return f"<b>{html.escape(self.name)}</b><table>{cells}</table>"

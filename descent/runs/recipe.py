@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import tomli_w
 from pydantic import StringConstraints, model_validator
 
-from descent.config import Config, Field, Items, parse_toml
+from descent.config import Config, Field, Items, read_toml
 from descent.data.config import ImageData, TableData, TextData
-from descent.errors import UserError
 from descent.models.gpt import GPTConfig
 from descent.models.lenet import LeNetConfig
 from descent.models.linear import LinearConfig
@@ -21,7 +20,6 @@ from descent.text import TokenizerConfig
 from descent.training.optimizers import AdamConfig, AdamWConfig, MuonConfig, SGDConfig
 from descent.training.schedules import ConstantConfig, CosineConfig, LinearScheduleConfig, TrapezoidConfig
 
-LARGEST_FILE = 1_000_000
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 # Windows opens a device, not a file, for these names, whatever the extension.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
@@ -136,22 +134,6 @@ NAME_RULE = "use 1 to 64 letters, digits, '.', '_' or '-', no leading dot or das
 def safe_name(name: str) -> bool:
     """Whether a name can stand for a folder on every system, and for nothing outside it."""
     return re.fullmatch(NAME, name) is not None and name.split(".")[0].lower() not in DEVICES
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file of at most 1 MB, or a `UserError` saying where it is wrong."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
-    except (OSError, ValueError) as error:  # a name with a NUL in it is a ValueError
-        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > LARGEST_FILE:
-        raise UserError(f"{path} is too large for a recipe", expected="up to 1 MB")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text") from None
-    return parse_toml(text, str(path))
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -9,12 +9,14 @@ from typing import Any, Literal
 
 import torch
 
+from descent.data import Dataset
 from descent.errors import CorruptArtifact, UserError
 from descent.evaluation import Evaluation
 from descent.models import build
 from descent.runs import plots
-from descent.runs.assemble import assemble
-from descent.runs.folder import RECIPE_FILE, open_run, read_json
+from descent.runs.assemble import Parts, assemble
+from descent.runs.folder import open_run, read_json
+from descent.runs.layout import RECIPE_FILE
 from descent.runs.loaded import Loaded
 from descent.runs.metrics import read_metrics, series
 from descent.runs.recipe import Recipe, read_recipe
@@ -127,7 +129,7 @@ class Run:
 
     def evaluate(self, split: str | None = None, which: Which = "best") -> Evaluation:
         """Scores a checkpoint on a whole split: by default the test split, or else the validation split."""
-        parts = assemble(self.recipe, tokenizer=self.tokenizer)
+        parts = self.parts()
         splits = parts.dataset.splits
         if split is None:
             split = next(name for name in ("test", "validation", "train") if name in splits)
@@ -135,6 +137,27 @@ class Run:
             raise UserError("no such split", got=split, expected="one of " + ", ".join(splits))
         checkpoint.load(self.checkpoint(which), parts.state)
         return parts.evaluate(split)
+
+    def parts(self) -> Parts:
+        """Data, model and all, not yet loaded with weights; on the device there is here.
+
+        Raises:
+            UserError: the data are not those the run was trained on.
+        """
+        parts = assemble(self.recipe.replace(device="auto"), tokenizer=self.tokenizer)
+        self.check_data(parts.dataset)
+        return parts
+
+    def check_data(self, dataset: Dataset) -> None:
+        """Raises a `UserError` if the data are not those the run was started with."""
+        held = (read_json(self.folder / "data.json") or {}).get("fingerprint")
+        if held is not None and held != dataset.fingerprint:
+            raise UserError(
+                f"the data of {self.folder} have changed since it was started",
+                got=f"{dataset.name}, {dataset.fingerprint[:12]}",
+                expected=f"fingerprint {held[:12]}",
+                hint=f"put the old files back, or start from its weights: `descent fork {self.folder}`",
+            )
 
     def plot(self) -> list[Path]:
         """Draws the run's curves into `plots/`, and returns the pictures' paths."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from descent.data import Dataset, prefetch
-from descent.errors import UserError
+from descent.data import prefetch
+from descent.errors import CorruptArtifact, UserError
 from descent.runs.assemble import Parts, assemble
 from descent.runs.closed_form import compare
 from descent.runs.course import Course
-from descent.runs.folder import environment, new_folder, read_json, write_json, write_recipe
+from descent.runs.folder import disk_errors, environment, new_folder, write_json, write_recipe
 from descent.runs.interrupt import Interrupt, Interrupted
 from descent.runs.lock import RunLock
 from descent.runs.metrics import MetricsLog
@@ -46,7 +46,7 @@ def train(
     tune_allocator()
     parts = assemble(recipe, progress=not quiet)
     folder = new_folder(recipe, out, overwrite)
-    with RunLock(folder):
+    with disk_errors(folder), RunLock(folder):
         _begin(folder, parts)
         return _go(folder, parts, quiet, "start")
 
@@ -62,15 +62,18 @@ def resume(where: str | Path, overrides: Sequence[str] | dict[str, Any] = (), qu
         UserError: an override would make it another run, or the data have changed.
     """
     run = Run(where)
-    with RunLock(run.folder):
+    with disk_errors(run.folder), RunLock(run.folder):
         held = run.recipe
         recipe = override(held, overrides).replace(claim=held.claim and held.claim.table())
         changed = _differences(held, recipe)
         _check_harmless(run, held, recipe, changed)
         tune_allocator()
         parts = assemble(recipe, tokenizer=run.tokenizer, progress=not quiet)
-        _check_same_data(run, parts.dataset)
+        run.check_data(parts.dataset)
         found = checkpoint.newest(run.folder / "checkpoints")
+        if found.path is None and found.skipped:
+            reasons = "\n  ".join(found.skipped)
+            raise CorruptArtifact(f"{run.folder} has no checkpoint that is whole\n  {reasons}")
         if found.path is not None:
             checkpoint.load(found.path, parts.state)
         if changed:
@@ -101,6 +104,8 @@ def fork(
     """
     run = Run(where)
     recipe = override(run.recipe, overrides)
+    if recipe.tokenizer != run.recipe.tokenizer:
+        raise UserError("a fork keeps its parent's tokenizer: the weights belong to its tokens")
     tune_allocator()
     parts = assemble(recipe, tokenizer=run.tokenizer, progress=not quiet)
     source = run.checkpoint(step if step is not None else "last")
@@ -111,7 +116,7 @@ def fork(
             hint=f"add budget.steps={2 * parts.settings.steps}",
         )
     folder = new_folder(recipe, out, overwrite=False)
-    with RunLock(folder):
+    with disk_errors(folder), RunLock(folder):
         _begin(folder, parts)
         with MetricsLog(folder / "metrics.jsonl") as log:
             changed = _differences(run.recipe, recipe)
@@ -153,13 +158,14 @@ def _go(folder: Path, parts: Parts, quiet: bool, event: str, notes: Sequence[str
         progress.begin([*_heading(folder, parts), *notes])
         course = Course(folder, parts, log, progress, interrupt)
         coming = iter(batches)
-        train_loop(
-            state,
-            parts.objective,
-            lambda step: next(coming),
-            settings=settings,
-            after_step=course.after_step,
-        )
+        if not course.enough():
+            train_loop(
+                state,
+                parts.objective,
+                lambda step: next(coming),
+                settings=settings,
+                after_step=course.after_step,
+            )
         if interrupt.number is not None:
             course.save()
             progress.end([f"saved at step {state.step}; go on with: descent train --resume {folder}"])
@@ -233,15 +239,4 @@ def _check_harmless(run: Run, held: Recipe, recipe: Recipe, changed: dict[str, l
             "budget.steps of a resumed run can only grow",
             got=recipe.budget.steps,
             expected=f"at least {held.budget.steps}",
-        )
-
-
-def _check_same_data(run: Run, dataset: Dataset) -> None:
-    held = (read_json(run.folder / "data.json") or {}).get("fingerprint")
-    if held is not None and held != dataset.fingerprint:
-        raise UserError(
-            f"the data of {run.folder} have changed since it was started",
-            got=f"{dataset.name}, {dataset.fingerprint[:12]}",
-            expected=f"fingerprint {held[:12]}",
-            hint=f"put the old files back, or start from its weights with `descent fork {run.folder}`",
         )

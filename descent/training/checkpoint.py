@@ -247,6 +247,8 @@ def load(path: Path, state: State, *, optimizer: bool = True) -> None:
     if state.average is not None:
         averages = str(path / "average.safetensors")
         safetensors_file.check_fits(state.average.tensors, found["average"], averages)
+    held = found.get("memory", {})
+    safetensors_file.check_fits(state.memory, held, str(path / "memory.safetensors"))
     if optimizer:
         where = str(path / "optimizer.safetensors")
         load_state_tensors(state.model, state.optimizers, found["optimizer"], where)
@@ -254,7 +256,7 @@ def load(path: Path, state: State, *, optimizer: bool = True) -> None:
     safetensors_file.copy_into(own, found["model"])
     if state.average is not None:
         safetensors_file.copy_into(state.average.tensors, found["average"])
-    state.memory = {name: tensor.clone() for name, tensor in found.get("memory", {}).items()}
+    safetensors_file.copy_into(state.memory, held)
     state.step = manifest.step
 
 

@@ -8,7 +8,8 @@ X <- a X + (b A + c A A) X with A = X X^T take every singular value into about 0
 Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks".
 
 What is different here: matrices of one shape are stacked and iterated together, and a convolution's
-kernel is taken as the matrix (outputs, inputs x height x width) that multiplies its patches.
+kernel is taken as the matrix (outputs, inputs x height x width) that multiplies its patches. Query, key
+and value, kept as one matrix for speed, are made orthogonal one by one.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Muon(Optimizer):
         weight_decay: decoupled, times lr.
         steps: of the Newton-Schulz iteration.
         dtype: of its matrix products.
+        rows: how many rows each of the matrices has that a parameter is a stack of; None = it is one.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Muon(Optimizer):
         weight_decay: float = 0.0,
         steps: int = 5,
         dtype: torch.dtype = torch.bfloat16,
+        rows: tuple[int, ...] | None = None,
     ):
         super().__init__(
             parameters,
@@ -86,6 +89,7 @@ class Muon(Optimizer):
                 "weight_decay": weight_decay,
                 "steps": steps,
                 "dtype": dtype,
+                "rows": rows,
             },
         )
         for group in self.param_groups:
@@ -114,12 +118,15 @@ class Muon(Optimizer):
         if group["nesterov"]:
             momenta = _foreach_lerp(gradients, momenta, group["momentum"])
         stack = torch.stack([momentum.flatten(1) for momentum in momenta])
-        rows, columns = stack.shape[1:]
-        updates = orthogonal(stack, group["steps"], group["dtype"]).to(parameters[0].dtype)
         if group["weight_decay"]:
             _foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        rate = group["lr"] * max(1.0, rows / columns) ** 0.5
-        _foreach_add_(parameters, list(updates.view(-1, *parameters[0].shape)), alpha=-rate)
+        parts = stack.split(group["rows"] or stack.shape[1], dim=1)
+        updates = torch.cat([self._update(part, group) for part in parts], dim=1).to(parameters[0].dtype)
+        _foreach_add_(parameters, list(updates.view(-1, *parameters[0].shape)), alpha=-group["lr"])
+
+    def _update(self, matrices: Tensor, group: dict[str, Any]) -> Tensor:
+        rows, columns = matrices.shape[1:]
+        return orthogonal(matrices, group["steps"], group["dtype"]) * max(1.0, rows / columns) ** 0.5
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from descent.config import Config, Field
+from descent.objectives.objective import Phase
 from descent.training.muon import Muon
 
 Role = Literal["matrix", "kernel", "head", "embedding", "vector"]
@@ -126,21 +127,38 @@ def build_optimizers(
         multiplies by the schedule's factor.
     """
     by_role: dict[Role, list[nn.Parameter]] = {}
-    kinds = roles(model)
+    kinds, stacked = roles(model), stacked_rows(model)
     for name, parameter in model.named_parameters():
-        if not modules or any(name == prefix or name.startswith(f"{prefix}.") for prefix in modules):
+        if Phase(modules=tuple(modules)).owns(name):
             by_role.setdefault(kinds[name], []).append(parameter)
-    built = list(_build(config, by_role))
+    built = list(_build(config, by_role, stacked))
     for optimizer in built:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return built
 
 
-def _build(config: OptimizerConfig, by_role: dict[Role, list[nn.Parameter]]) -> Iterable[Optimizer]:
+def stacked_rows(model: nn.Module) -> dict[nn.Parameter, tuple[int, ...]]:
+    """Of each parameter that is several matrices on top of each other, the rows of each.
+
+    A module says so in `stacked`: the name of a linear layer of its own -> rows.
+    """
+    found: dict[nn.Parameter, tuple[int, ...]] = {}
+    for module in model.modules():
+        for name, rows in getattr(module, "stacked", {}).items():
+            if hasattr(module, name):
+                found[module.get_parameter(f"{name}.weight")] = rows
+    return found
+
+
+def _build(
+    config: OptimizerConfig,
+    by_role: dict[Role, list[nn.Parameter]],
+    stacked: dict[nn.Parameter, tuple[int, ...]],
+) -> Iterable[Optimizer]:
     decayed: set[Role] = {"matrix", "kernel", "head"}
     if isinstance(config, MuonConfig):
-        yield from _muon(config, by_role)
+        yield from _muon(config, by_role, stacked)
         return
     if isinstance(config, AdamWConfig) and config.decay_embeddings:
         decayed.add("embedding")
@@ -158,11 +176,18 @@ def _build(config: OptimizerConfig, by_role: dict[Role, list[nn.Parameter]]) -> 
         yield adam(_merged(groups), lr=rate, betas=config.betas, eps=config.eps, fused=True)
 
 
-def _muon(config: MuonConfig, by_role: dict[Role, list[nn.Parameter]]) -> Iterable[Optimizer]:
+def _muon(
+    config: MuonConfig,
+    by_role: dict[Role, list[nn.Parameter]],
+    stacked: dict[nn.Parameter, tuple[int, ...]],
+) -> Iterable[Optimizer]:
     matrices = [*by_role.get("matrix", []), *by_role.get("kernel", [])]
+    by_rows: dict[tuple[int, ...] | None, list[nn.Parameter]] = {}
+    for matrix in matrices:
+        by_rows.setdefault(stacked.get(matrix), []).append(matrix)
     if matrices:
         yield Muon(
-            matrices,
+            [{"params": alike, "rows": rows} for rows, alike in by_rows.items()],
             lr=config.learning_rate,
             momentum=config.momentum,
             nesterov=config.nesterov,

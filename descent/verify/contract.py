@@ -1,6 +1,6 @@
 """`verify`: every equivalence a model claims, measured and set against its tolerance.
 
-All of it in fp32, on the CPU, with rows of the run's own data where there is a run.
+Outputs in fp32 on the CPU, with rows of the run's own data where there is a run; training as the run trains.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from descent.data.dataset import Batch
 from descent.generation.protocol import Decodable
 from descent.nn.attention import Attention
-from descent.runs.folder import is_run
+from descent.runs.layout import is_run
 from descent.runs.load import load
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run

@@ -10,11 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from descent.data.dataset import Batch
-from descent.runs.assemble import Parts, assemble, put_together
+from descent.runs.assemble import Parts, put_together
 from descent.runs.run import Run
 from descent.training import checkpoint
 from descent.training.loop import accumulate, train
 from descent.training.state import state_hash
+from descent.verify.measure import NotApplicable
 
 ROWS = 8
 MORE_STEPS = 4
@@ -24,7 +25,7 @@ class Stage:
     """A run's parts, loaded from its checkpoint; the data are read once."""
 
     def __init__(self, run: Run):
-        self.run, self.parts = run, assemble(run.recipe, tokenizer=run.tokenizer)
+        self.run, self.parts = run, run.parts()
         self.load(self.parts)
 
     def load(self, parts: Parts, path: Path | None = None) -> Parts:
@@ -47,7 +48,7 @@ def accumulated(stage: Stage, folder: Path) -> tuple[float, str]:
     parts, held = stage.parts, stage.examples()
     batch = {name: value.to(parts.settings.device) for name, value in held.items()}
     if not parts.objective.splittable:
-        return 0.0, "the objective refuses to be split"
+        raise NotApplicable("the objective cannot be split")
     model = parts.state.model.eval()
     found: list[dict[str, Tensor]] = []
     pieces = min(4, len(next(iter(batch.values()))))

@@ -178,8 +178,19 @@ def test_rows_beyond_the_context():
             torch.zeros(1, 9, dtype=torch.int64)
         )
     assert "at most 8 tokens" in str(error.value)
+    learned = GPT(GPTConfig.gpt2(depth=1, dim=24, heads=3, context=8, vocab_size=11))
+    cache = learned.new_cache(1, length=20)
+    learned(torch.zeros(1, 7, dtype=torch.int64), cache=cache)
+    with pytest.raises(UserError, match="longer than the context"):
+        learned(torch.zeros(1, 2, dtype=torch.int64), cache=cache)
     rotary = GPT(small(context=8))
     assert rotary(torch.zeros(1, 9, dtype=torch.int64)).shape == (1, 9, 11)
+
+
+def test_a_cache_and_packed_documents_exclude_each_other():
+    model, tokens = GPT(small()), torch.zeros(1, 4, dtype=torch.int64)
+    with pytest.raises(ValueError, match="documents or a cache"):
+        model(tokens, documents=tokens, cache=model.new_cache(1))
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def main(kind: str, points: int, folder: Path) -> dict[str, object]:
         return lambda: resume(out, quiet=True)
 
     whole = folder / "whole"
-    counts = counted(start(whole))
+    counts = counted(start(whole), folder)
     expected = final_hash(whole)
     every = [(call, n) for call in SAVE_CALLS for n in range(1, counts.get(call, 0) + 1)]
     random.seed(0)
@@ -119,7 +119,7 @@ def traced(work: Callable[[], object], option: str, log: str = "/dev/null") -> i
         stderr=subprocess.DEVNULL,
     )
     status = Path(f"/proc/{child}/status")
-    while not re.search(r"TracerPid:\s+[1-9]", status.read_text()):
+    while tracer.poll() is None and not re.search(r"TracerPid:\s+[1-9]", status.read_text()):
         time.sleep(0.002)
     os.kill(child, signal.SIGCONT)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -127,9 +127,9 @@ def traced(work: Callable[[], object], option: str, log: str = "/dev/null") -> i
     return code
 
 
-def counted(work: Callable[[], object]) -> dict[str, int]:
+def counted(work: Callable[[], object], folder: Path) -> dict[str, int]:
     """How often each call is made by the main thread in an undisturbed run."""
-    log = "/tmp/descent-calls.txt"
+    log = str(folder / "calls.txt")
     if traced(work, "signal=none", log) != 0:
         raise SystemExit("the undisturbed run failed")
     lines = Path(log).read_text(errors="replace").splitlines()
