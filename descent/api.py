@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from descent.errors import UserError
 from descent.recipes import resolve
@@ -84,20 +84,28 @@ def fork(
     return fork_run(folder, _changes(overrides), out=out, step=step, quiet=quiet)
 
 
-def load(where: str | Path | Run, which: Which = "best", *, revision: str | None = None) -> Loaded:
+def load(
+    where: str | Path | Run,
+    which: Which = "best",
+    *,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    revision: str | None = None,
+) -> Loaded:
     """A trained model, ready for use.
 
     Args:
         where: a run or its folder, a folder in the Hugging Face layout, or a name on the hub such as
             "openai-community/gpt2". A path that exists never opens the network.
         which: of a run, the checkpoint: "best" (else the latest), "last", or a step.
+        precision: what the weights are held in.
         revision: of a model on the hub: a branch, tag or commit.
 
     Raises:
         UserError: there is no such run, folder or model, or it is of a kind Descent does not know.
         CorruptArtifact: a file is damaged.
     """
-    return load_model(where.folder if isinstance(where, Run) else where, which, revision=revision)
+    folder = where.folder if isinstance(where, Run) else where
+    return load_model(folder, which, precision=precision, revision=revision)
 
 
 def export(run: str | Path | Run, out: str | Path, which: Which = "best") -> Path:

@@ -151,8 +151,9 @@ def generate(
         "sliding": sliding,
     }
     if stream and beams == 1 and not as_json:
+        pieces = loaded.stream(prompt, **settings)  # what is wrong shows before anything is printed
         print_text(prompt, end="")
-        for piece in loaded.stream(prompt, **settings):
+        for piece in pieces:
             print_text(piece, end="")
         print_text("")
     else:

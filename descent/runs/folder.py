@@ -48,10 +48,10 @@ def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
             folder = base / f"{stamp}-{count}"
     else:
         folder = Path(out)
-        if not safe_name(folder.name):
-            raise UserError(f"a run cannot be called {folder.name!r}", expected=NAME_RULE)
-        if folder.exists():
-            _clear(folder, overwrite)
+        check_target(folder, overwrite)
+        if is_run(folder):
+            with RunLock(folder):
+                shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,7 +59,12 @@ def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
     return folder
 
 
-def _clear(folder: Path, overwrite: bool) -> None:
+def check_target(folder: Path, overwrite: bool) -> None:
+    """Raises a `UserError` if a new run cannot take this folder; changes nothing."""
+    if not safe_name(folder.name):
+        raise UserError(f"a run cannot be called {folder.name!r}", expected=NAME_RULE)
+    if not folder.exists():
+        return
     if not folder.is_dir():
         raise UserError(f"{folder} exists and is not a folder", hint="choose another folder")
     if is_begun(folder):
@@ -73,7 +78,7 @@ def _clear(folder: Path, overwrite: bool) -> None:
         )
     check_removable(folder)
     with RunLock(folder):
-        shutil.rmtree(folder)
+        pass  # raises if another process holds it
 
 
 @contextmanager

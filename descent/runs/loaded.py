@@ -95,9 +95,9 @@ class Loaded:
     def stream(self, prompt: str = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
         """Like `generate`, piece by piece as it is written; never half a character."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
-        for step in stream(self._decoder(), [self._encode(prompt)], chosen, detokenise=tokenizer.stream):
-            if step.text:
-                yield step.text
+        rows = [self._encode(prompt)]
+        steps = stream(self._decoder(), rows, chosen, detokenise=tokenizer.stream)
+        return (step.text for step in steps if step.text)
 
     def predict(self, inputs: Sequence[Any] | Any) -> list[dict[str, Any]]:
         """One prediction for each input.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from descent.errors import CorruptArtifact, UserError
 from descent.runs.assemble import Parts, assemble
 from descent.runs.closed_form import compare
 from descent.runs.course import Course
-from descent.runs.folder import disk_errors, environment, new_folder, write_json, write_recipe
+from descent.runs.folder import check_target, disk_errors, environment, new_folder, write_json, write_recipe
 from descent.runs.interrupt import Interrupt, Interrupted
 from descent.runs.lock import RunLock
 from descent.runs.metrics import MetricsLog
@@ -43,8 +44,10 @@ def train(
     Raises:
         UserError: something in the recipe, the data or the folder is not right; nothing is written.
     """
+    if out is not None:
+        check_target(Path(out), overwrite)
     tune_allocator()
-    parts = assemble(recipe, progress=not quiet)
+    parts = assemble(recipe, progress=_shows_bars(quiet))
     folder = new_folder(recipe, out, overwrite)
     with disk_errors(folder), RunLock(folder):
         _begin(folder, parts)
@@ -68,7 +71,7 @@ def resume(where: str | Path, overrides: Sequence[str] | dict[str, Any] = (), qu
         changed = _differences(held, recipe)
         _check_harmless(run, held, recipe, changed)
         tune_allocator()
-        parts = assemble(recipe, tokenizer=run.tokenizer, progress=not quiet)
+        parts = assemble(recipe, tokenizer=run.tokenizer, progress=_shows_bars(quiet))
         run.check_data(parts.dataset)
         found = checkpoint.newest(run.folder / "checkpoints")
         if found.path is None and found.skipped:
@@ -106,8 +109,10 @@ def fork(
     recipe = override(run.recipe, overrides)
     if recipe.tokenizer != run.recipe.tokenizer:
         raise UserError("a fork keeps its parent's tokenizer: the weights belong to its tokens")
+    if out is not None:
+        check_target(Path(out), overwrite=False)
     tune_allocator()
-    parts = assemble(recipe, tokenizer=run.tokenizer, progress=not quiet)
+    parts = assemble(recipe, tokenizer=run.tokenizer, progress=_shows_bars(quiet))
     source = run.checkpoint(step if step is not None else "last")
     checkpoint.load(source, parts.state, optimizer=recipe.optimizer.type == run.recipe.optimizer.type)
     if parts.state.step >= parts.settings.steps:
@@ -122,6 +127,11 @@ def fork(
             changed = _differences(run.recipe, recipe)
             log.append("fork", parts.state.step, parent=str(run.folder), changed=changed)
         return _go(folder, parts, quiet, "fork")
+
+
+def _shows_bars(quiet: bool) -> bool:
+    """Bars of downloads and of tokenizer training are for terminals; in a log they are empty lines."""
+    return not quiet and sys.stderr.isatty()
 
 
 def _begin(folder: Path, parts: Parts) -> None:
