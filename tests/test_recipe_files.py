@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from descent.config import LARGEST_FILE, read_toml
 from descent.errors import UserError
 from descent.recipes import get
-from descent.runs.recipe import LARGEST_FILE, read_recipe, read_toml, recipe_toml
+from descent.runs.recipe import read_recipe, recipe_toml
 
 
 def refusal(path: Path) -> str:

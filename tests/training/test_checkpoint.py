@@ -95,8 +95,12 @@ def test_memories_of_an_objective_are_kept(folder: Path):
     state = trained(2)
     state.memory["history"] = torch.arange(4)
     resumed = fresh()
+    held = resumed.memory["history"] = torch.zeros(4, dtype=torch.long)
     load(save(folder, state), resumed)
-    assert torch.equal(resumed.memory["history"], torch.arange(4))
+    # In place: the objective that declared the tensor goes on holding it.
+    assert torch.equal(held, torch.arange(4))
+    with pytest.raises(UserError, match="history"):
+        load(folder / "step-000002", fresh())
 
 
 def test_tied_weights_stay_tied(folder: Path):
