@@ -149,8 +149,8 @@ def _pick(
     logits: Float[Tensor, "batch vocabulary"],
     settings: Settings,
     seen: Bool[Tensor, "batch vocabulary"] | None,
-    uniform: Float[Tensor, batch],
-) -> Int[Tensor, batch]:
+    uniform: Float[Tensor, " batch"],
+) -> Int[Tensor, " batch"]:
     logits = process(logits, settings, seen)
     return logits.argmax(-1) if settings.temperature == 0 else draw(logits, uniform)
 
@@ -242,7 +242,7 @@ class _Window:
         self.rows = [self.rows[row] for row in rows]
         self.cache.reorder(torch.tensor(rows, device=self.device))
 
-    def feed(self, tokens: Int[Tensor, batch]) -> Float[Tensor, "batch vocabulary"]:
+    def feed(self, tokens: Int[Tensor, " batch"]) -> Float[Tensor, "batch vocabulary"]:
         """One token for each row."""
         self.held += 1
         return next_logits(self.model, tokens[:, None], self.cache)

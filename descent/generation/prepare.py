@@ -27,7 +27,7 @@ class PackedLinear(nn.Module):
         bias: (out,) or None.
     """
 
-    def __init__(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, out] | None):
+    def __init__(self, weight: Float[Tensor, "out in"], bias: Float[Tensor, " out"] | None):
         super().__init__()
         self.shape = tuple(weight.shape)
         self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), 1)

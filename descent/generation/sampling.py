@@ -22,7 +22,7 @@ def uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "batch count"]:
     return torch.from_numpy(np.stack(rows))
 
 
-def draw(logits: Float[Tensor, "batch vocabulary"], uniform: Float[Tensor, batch]) -> Int[Tensor, batch]:
+def draw(logits: Float[Tensor, "batch vocabulary"], uniform: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
     """The token at which the cumulative probability first exceeds the row's uniform number.
 
     A token of probability 0 (logit -inf) is never drawn.
@@ -34,7 +34,7 @@ def draw(logits: Float[Tensor, "batch vocabulary"], uniform: Float[Tensor, batch
 
 
 def log_probability(
-    logits: Float[Tensor, "batch vocabulary"], tokens: Int[Tensor, batch]
-) -> Float[Tensor, batch]:
+    logits: Float[Tensor, "batch vocabulary"], tokens: Int[Tensor, " batch"]
+) -> Float[Tensor, " batch"]:
     """Natural logarithm of the probability the model itself gives each token (temperature 1, no filter)."""
     return logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(-1)

@@ -183,7 +183,7 @@ class GPT(nn.Module):
         tokens: Int[Tensor, "batch time"],
         *,
         documents: Int[Tensor, "batch time"] | None = None,
-        positions: Int[Tensor, ...] | None = None,
+        positions: Int[Tensor, "..."] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "batch time vocab"]:
         """Logits of the token after each token.
@@ -201,7 +201,7 @@ class GPT(nn.Module):
         tokens: Int[Tensor, "batch time"],
         *,
         documents: Int[Tensor, "batch time"] | None = None,
-        positions: Int[Tensor, ...] | None = None,
+        positions: Int[Tensor, "..."] | None = None,
         cache: KVCache | None = None,
     ) -> Float[Tensor, "batch time dim"]:
         """The normalised hidden states that `unembed` turns into logits; arguments as in `forward`."""

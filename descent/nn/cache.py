@@ -75,7 +75,7 @@ class KVCache:
         """Counts `count` tokens as held; called once a forward, after all layers wrote theirs."""
         self.length += count
 
-    def positions(self, count: int) -> Int[Tensor, ...]:
+    def positions(self, count: int) -> Int[Tensor, "..."]:
         """Positions of the next tokens: (count,), or (batch, count) for padded rows, with 0 for padding."""
         index_T = torch.arange(self.length, self.length + count, device=self.keys_LBGSD.device)
         if self.start is None:

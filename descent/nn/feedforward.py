@@ -14,12 +14,12 @@ from descent.errors import unknown
 from descent.nn.dropout import dropout
 
 
-def relu2(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def relu2(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """max(x, 0)^2: So et al. (2021), "Primer: Searching for Efficient Transformers", section 4."""
     return F.relu(x).square()
 
 
-def quick_gelu(x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def quick_gelu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """x * sigmoid(1.702 x), the approximation of GELU that CLIP was trained with."""
     return x * torch.sigmoid(1.702 * x)
 

@@ -126,7 +126,7 @@ class RelativeBias(nn.Module):
         bucket_TS = self.bucket(torch.arange(keys, device=device) - query_T1)
         return self.weight[bucket_TS].permute(2, 0, 1)[None]
 
-    def bucket(self, offset: Int[Tensor, ...]) -> Int[Tensor, ...]:
+    def bucket(self, offset: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
         """The bucket of each offset = key position - query position."""
         buckets, first = self.buckets, torch.zeros_like(offset)
         if self.bidirectional:
