@@ -98,7 +98,7 @@ class ImageSplit(Split):
     def __init__(
         self,
         images: UInt8[Tensor, "n channels height width"],
-        labels: Int[Tensor, "n"],  # noqa: UP037
+        labels: Int[Tensor, "n"],
         mean: list[float],
         std: list[float],
         augment: Literal["none", "shift", "affine"] = "none",

@@ -57,7 +57,7 @@ def encode_rows(preparation: Preparation, columns: Mapping[str, Any], where: str
     return np.concatenate(parts, axis=1)
 
 
-def prepare_row(preparation: Preparation, row: Mapping[str, Any]) -> Float[Tensor, "features"]:  # noqa: UP037
+def prepare_row(preparation: Preparation, row: Mapping[str, Any]) -> Float[Tensor, "features"]:
     """The model's input for one new row.
 
     Args:

@@ -22,7 +22,9 @@ def uniforms(seeds: Sequence[int], count: int) -> Float[Tensor, "batch count"]:
     return torch.from_numpy(np.stack(rows))
 
 
-def draw(logits: Float[Tensor, "batch vocabulary"], uniform: Float[Tensor, " batch"]) -> Int[Tensor, " batch"]:
+def draw(
+    logits: Float[Tensor, "batch vocabulary"], uniform: Float[Tensor, " batch"]
+) -> Int[Tensor, " batch"]:
     """The token at which the cumulative probability first exceeds the row's uniform number.
 
     A token of probability 0 (logit -inf) is never drawn.
