@@ -35,10 +35,10 @@ def test_a_recipe_written_is_the_recipe_read(mine: Path):
 
 def test_all_that_is_wrong_with_a_file_is_said_at_once(mine: Path):
     text = recipe_toml(get("gpt"))
-    for line in ("seed = 1", "clip_norm = 1.0"):
+    for line in ("seed = 1", "clip_norm = 0.0"):
         assert line in text, text
     text = text.replace("seed = 1", 'seed = "1"\nlearing_rate = 1e-3').replace(
-        "clip_norm = 1.0", "clip_norm = nan"
+        "clip_norm = 0.0", "clip_norm = nan"
     )
     mine.write_text(text.replace("[budget]", "[budget]\nstep = 5"), encoding="utf-8")
     lines = refusal(mine).splitlines()

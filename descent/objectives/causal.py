@@ -9,6 +9,7 @@ still there: no more than one chunk of logits exists, and none is computed twice
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import ceil
 from typing import Any, Literal
 
 import torch
@@ -56,7 +57,9 @@ def causal_loss(model: Any, batch: Batch, chunk: int = 0) -> tuple[Float[Tensor,
     )
     features, targets = features.flatten(0, 1), batch["targets"].flatten()
     count = (targets != IGNORED).sum()
-    chunk = chunk or max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    chunk = min(chunk or max(1, LOGITS_AT_ONCE // model.config.vocab_size), len(targets))
+    # Equal chunks: a small last one would cost as much for the head's gradient as a whole one.
+    chunk = ceil(len(targets) / ceil(len(targets) / chunk))
     parameters = [p for p in model.parameters() if p.requires_grad]
     if chunk >= len(targets):
         return _cross_entropy(model.unembed, features, targets), count

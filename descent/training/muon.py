@@ -121,12 +121,13 @@ class Muon(Optimizer):
         if group["weight_decay"]:
             _foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         parts = stack.split(group["rows"] or stack.shape[1], dim=1)
-        updates = torch.cat([self._update(part, group) for part in parts], dim=1).to(parameters[0].dtype)
+        updates = torch.cat([self._update(part, group) for part in parts], dim=1)
         _foreach_add_(parameters, list(updates.view(-1, *parameters[0].shape)), alpha=-group["lr"])
 
     def _update(self, matrices: Tensor, group: dict[str, Any]) -> Tensor:
         rows, columns = matrices.shape[1:]
-        return orthogonal(matrices, group["steps"], group["dtype"]) * max(1.0, rows / columns) ** 0.5
+        found = orthogonal(matrices, group["steps"], group["dtype"])
+        return found.to(matrices.dtype) * max(1.0, rows / columns) ** 0.5
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

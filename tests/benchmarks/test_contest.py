@@ -89,7 +89,7 @@ def test_entries_are_what_the_ledger_reads(tmp_path: Path):
     }
     report.enter(tmp_path, [entry])
     (read,) = ledger.entries(tmp_path)
-    assert (read["id"], read["value"], read["spread"]) == ("speed-of-nothing", 1.235, [1.2, 1.3])
+    assert (read["id"], read["value"], read["spread"]) == ("speed-of-nothing", 1.2346, [1.2, 1.3])
     assert list(read) == [
         *("id", "what", "metric", "value", "spread", "unit", "published", "seeds", "minutes", "flops"),
         *("machine", "commit", "date", "command", "note"),

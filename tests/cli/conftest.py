@@ -25,7 +25,7 @@ class Result:
         return json.loads(self.out)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def real_curves():
     """The drawing of curves, which is left out here but where a test brings it back: it takes a second."""
     from descent.runs import plots

@@ -198,7 +198,7 @@ def test_a_fork_goes_on_from_the_weights(tmp_path: Path) -> None:
     assert (line["step"], line["parent"]) == (6, str(run.folder))
     sgd = fork(run.folder, ["optimizer.type=sgd", "budget.steps=9"], out=tmp_path / "sgd", quiet=True)
     assert sgd.step == 9
-    with pytest.raises(UserError, match="shape"):
+    with pytest.raises(UserError, match="expected 9x64"):
         fork(run.folder, ["model.hidden=[9]", "budget.steps=9"], out=tmp_path / "wider", quiet=True)
 
 
