@@ -11,6 +11,7 @@ matrix products of one step, counted by `torch.utils.flop_counter`, times the st
 from __future__ import annotations
 
 import argparse
+import json
 from statistics import mean
 from typing import Any
 
@@ -40,6 +41,7 @@ def main() -> None:
     seeds = [run.recipe.seed for run in runs]
     published = {"value": options.published, "source": options.source} if options.source else None
     changes = f"seed={seeds[0]}" if len(seeds) == 1 else f"seed=SEED, for SEED in {seeds}"
+    made = json.loads((runs[0].folder / "env.json").read_text(encoding="utf-8"))
     entry: dict[str, Any] = {
         "id": f"{recipe.name}-{options.split}-{options.metric}".replace("_", "-"),
         "what": recipe.about,
@@ -52,6 +54,8 @@ def main() -> None:
         "minutes": round(max(run.summary()["seconds"] for run in runs) / 60, 2),
         "flops": step_flops(runs[0]) * recipe.budget.steps,
         "command": f"descent train {recipe.name} {changes}",
+        "machine": f"{made['threads']} threads of {made['processor']}, torch {made['versions']['torch']}",
+        "commit": (made["commit"] or "")[:7] or None,
         "note": options.note,
     }
     enter(options.ledger, [entry])

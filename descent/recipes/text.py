@@ -31,14 +31,14 @@ def gpt() -> Recipe:
 
 
 def gpt_shakespeare() -> Recipe:
-    """Characters of Shakespeare, in about ten minutes on two cores.
+    """Characters of Shakespeare, in about eleven minutes on two cores.
 
     Small batches (4,096 characters), many steps, and dropout: six passes over a million characters
     are enough to overfit without.
     """
     return gpt().replace(
         name="gpt-shakespeare",
-        about="a character GPT on tinyshakespeare, 10 minutes",
+        about="a character GPT on tinyshakespeare, 11 minutes",
         data=TextData(source="tinyshakespeare").table(),
         tokenizer=TokenizerConfig(kind="char").table(),
         model=GPTConfig(depth=5, dim=192, heads=3, context=256, dropout=0.12, bigram=True).table(),
@@ -49,7 +49,7 @@ def gpt_shakespeare() -> Recipe:
 
 
 def gpt_shakespeare_short() -> Recipe:
-    """Two minutes, for a first look: a narrower network that sees three passes."""
+    """Two minutes, for a first look: a narrower network, two and a half passes."""
     return gpt_shakespeare().replace(
         name="gpt-shakespeare-short",
         about="a character GPT on tinyshakespeare, 2 minutes",

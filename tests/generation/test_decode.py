@@ -47,6 +47,18 @@ def test_log_probabilities_are_those_of_the_full_forward(model):
         torch.testing.assert_close(torch.tensor(got.logprobs), expected)
 
 
+def test_the_repetition_penalty_counts_prompt_and_completion(model):
+    tokens = [3, 1, 4]
+    (got,) = generate(model, [tokens], Settings(max_new_tokens=20, temperature=0, repetition_penalty=3.0))
+    with torch.no_grad():
+        for _ in range(20):
+            logits = model(torch.tensor([tokens]))[0, -1]
+            for token in set(tokens):
+                logits[token] = logits[token] / 3 if logits[token] > 0 else logits[token] * 3
+            tokens = [*tokens, int(logits.argmax())]
+    assert got.tokens == tokens[3:]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
