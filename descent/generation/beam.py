@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from descent.config import Config, Field, Items
 from descent.errors import UserError
 from descent.generation.decode import Reason, check_prompts
-from descent.generation.protocol import context_limit, device_of, next_logits, open_cache
+from descent.generation.protocol import context_limit, device_of, next_logits
 
 
 class BeamSettings(Config):
@@ -89,7 +89,7 @@ def _search(model: Any, prompt: list[int], settings: BeamSettings) -> list[Hypot
     longest = settings.max_new_tokens
     if context is not None:
         longest = min(longest, context - len(prompt))
-    cache = open_cache(model, 1, len(prompt) + longest)
+    cache = model.new_cache(1, length=len(prompt) + longest)
     logits_KV = next_logits(model, torch.tensor([prompt], device=device), cache)
     sums_K = torch.zeros(1, device=device)
     running: list[list[int]] = [[]]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from descent.errors import UserError
 from descent.generation.processors import process
-from descent.generation.protocol import context_limit, device_of, next_logits, open_cache
+from descent.generation.protocol import context_limit, device_of, next_logits
 from descent.generation.sampling import draw, log_probability, uniforms
 from descent.generation.settings import Settings
 from descent.generation.stopping import StopStrings
@@ -234,7 +234,7 @@ class _Window:
         length = self.held + self.room - gained
         start = torch.tensor(padding, device=self.device) if any(padding) else None
         length = length if self.context is None else min(length, self.context)
-        self.cache = open_cache(self.model, len(rows), length, start)
+        self.cache = self.model.new_cache(len(rows), length=length, start=start)
         return next_logits(self.model, tokens_BT.to(self.device), self.cache)
 
     def keep(self, rows: list[int]) -> None:

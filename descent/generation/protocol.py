@@ -40,17 +40,6 @@ def context_limit(model: nn.Module) -> int | None:
     return getattr(getattr(model, "config", None), "context", None) or None
 
 
-def open_cache(model: Any, batch: int, length: int, start: Int[Tensor, " batch"] | None = None) -> Any:
-    """An empty cache of the model, in the dtype its attention reads fastest.
-
-    On a CPU one query attends to bfloat16 keys 4 to 7 times slower than to the same keys in float32 (4.4
-    times at 100 keys, 7 at 1,000; a kernel for many queries is used), which at 8 rows was a fifth of a step.
-    """
-    weight = next(model.parameters())
-    wide = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
-    return model.new_cache(batch, length=length, dtype=torch.float32 if wide else None, start=start)
-
-
 def next_logits(
     model: Any, tokens: Int[Tensor, "batch time"], cache: Any
 ) -> Float[Tensor, "batch vocabulary"]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from descent.models import build
+import torch
+
 from descent.runs.folder import open_run
 from descent.runs.layout import is_run
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run, Which
 from descent.text import Tokenizer
-from descent.weights import safetensors_file
 from descent.weights.folder import is_folder
 from descent.weights.hub import load_pretrained
 
@@ -41,8 +41,7 @@ def load(
     """
     path = Path(where).expanduser()
     loaded = Run(path).load(which) if is_run(path) else _published(where, path, revision, allow_nonfinite)
-    if precision == "bf16":
-        loaded.model.bfloat16()
+    loaded.model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
     return loaded
 
 
@@ -50,11 +49,9 @@ def _published(where: str | Path, path: Path, revision: str | None, allow_nonfin
     if path.is_dir() and not is_folder(path):
         open_run(path)  # raises, naming what is missing
     found = load_pretrained(where, revision, allow_nonfinite=allow_nonfinite)
-    model = build(found.config)
-    safetensors_file.load_into(model, found.state, str(where))
     labels = found.extra.get("labels")
     return Loaded(
-        model.eval(),
+        found.model(str(where)),
         found.config,
         Tokenizer.load(found.tokenizer) if found.tokenizer is not None else None,
         tuple(labels) if labels else None,

@@ -6,6 +6,12 @@ import torch
 from descent.models.gpt import GPT, GPTConfig
 
 
+@pytest.fixture(autouse=True)
+def _seeded():
+    """The same models whatever ran before."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(name="spread")
 def spread_fixture():
     return spread

@@ -7,7 +7,6 @@ import torch
 
 from descent.generation import Settings, generate, prepare
 from descent.generation.prepare import PackedLinear
-from descent.generation.protocol import open_cache
 from descent.models.gpt import GPT, GPTConfig
 
 
@@ -42,10 +41,3 @@ def test_the_model_is_not_changed_by_having_a_twin():
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     assert twin.tokens.weight is model.tokens.weight
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_on_a_cpu_the_cache_is_in_single_precision(dtype):
-    """Attention of one query in bfloat16 takes several times as long there."""
-    model = GPT(GPTConfig(depth=1, dim=32, heads=2, context=16, vocab_size=30)).to(dtype)
-    assert open_cache(model, 2, 16).keys_LBGSD.dtype == torch.float32
