@@ -31,7 +31,7 @@ CATALOG: dict[str, Entry] = {
     "lenet-digits": Entry("LeNet-5 on 8 x 8 digits (embedded, no download)", "images", "lenet_digits"),
     "lenet-mnist": Entry("LeNet-5 on MNIST, shifted and turned a little", "images", "lenet_mnist"),
     "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
-    "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 11 minutes", "text", "gpt_shakespeare"),
+    "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
     "gpt-shakespeare-short": Entry(
         "a character GPT on tinyshakespeare, 2 minutes", "text", "gpt_shakespeare_short"
     ),
