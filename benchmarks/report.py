@@ -9,11 +9,12 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from descent.runs.environment import processor, version
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,11 +80,10 @@ def command() -> str:
 def machine() -> dict[str, Any]:
     """The processor, its threads, and the versions of what was measured."""
     threads = torch.get_num_threads()
-    versions = {name: _version(name) for name in ("torch", "transformers", "numpy")}
-    processor = _processor()
+    versions = {name: version(name) for name in ("torch", "transformers", "numpy")}
     return {
-        "summary": f"{threads} threads of {processor}, torch {versions['torch']}",
-        "processor": processor,
+        "summary": f"{threads} threads of {processor()}, torch {versions['torch']}",
+        "processor": processor(),
         "threads": threads,
         "load": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
@@ -107,18 +107,3 @@ def commit() -> str | None:
 
 def today() -> str:
     return datetime.date.today().isoformat()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from descent.errors import UserError, nearest, shown
 
-__all__ = ["Config", "Field", "Items", "field_types", "parse_override", "parse_toml", "read_toml"]
+__all__ = ["Config", "Field", "Items", "field_types", "flat", "parse_override", "parse_toml", "read_toml"]
 
 MAX_DEPTH = 32
 LARGEST_FILE = 1_000_000
@@ -83,6 +83,14 @@ def field_types(config: type[BaseModel], table: Mapping[str, Any] | None = None)
             found[name] = field.annotation
         for member in members:
             found.update({f"{name}.{key}": kind for key, kind in field_types(member, inner).items()})
+    return found
+
+
+def flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Nested tables as dotted keys: `{"model": {"depth": 6}}` gives `{"model.depth": 6}`."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
     return found
 
 

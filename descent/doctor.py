@@ -8,12 +8,12 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import descent
 from descent.errors import UserError
+from descent.runs.environment import processor, version
 
 if TYPE_CHECKING:
     import torch
@@ -59,12 +59,7 @@ def examine(measure: bool = True) -> dict[str, Any]:
 
 def _versions() -> dict[str, str | None]:
     found: dict[str, str | None] = {"descent": descent.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    return found | {package: version(package) for package in PACKAGES}
 
 
 def _machine() -> dict[str, Any]:
@@ -74,20 +69,12 @@ def _machine() -> dict[str, Any]:
     total, free = _memory()
     return {
         "system": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": available,
         "threads": torch.get_num_threads(),
         "memory": total,
         "memory_available": free,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _memory() -> tuple[int | None, int | None]:

@@ -12,7 +12,7 @@ import typer
 
 from descent import ledger
 from descent.cli.data import print_data
-from descent.cli.places import check_recipe
+from descent.cli.places import check_recipe, complete_recipe
 from descent.cli.terminal import note, print_json, print_table, print_text
 from descent.errors import UserError, unknown
 from descent.models import MODELS
@@ -25,17 +25,13 @@ recipe_app = typer.Typer(no_args_is_help=True, help="Show a recipe, or copy it i
 KINDS = ("recipes", "models", "data")
 
 
-def _recipes(incomplete: str) -> list[str]:
-    return [name for name in CATALOG if name.startswith(incomplete)]
-
-
 def _kinds(incomplete: str) -> list[str]:
     return [kind for kind in KINDS if kind.startswith(incomplete)]
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecipeName = Annotated[
-    str, typer.Argument(metavar="NAME", help="A recipe's name or a TOML file.", autocompletion=_recipes)
+    str, typer.Argument(metavar="NAME", help="A recipe's name or a TOML file.", autocompletion=complete_recipe)
 ]
 
 

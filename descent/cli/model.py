@@ -57,7 +57,7 @@ def evaluate(
     from descent import api
 
     opened = api.Run(folder)
-    split = split or ("test" if "test" in opened.summary()["scores"] else "validation")
+    split = split or opened.default_split
     evaluation = opened.evaluate(split, which)
     if as_json:
         facts = {"run": str(folder), "checkpoint": which, "split": split, "examples": evaluation.examples}

@@ -10,7 +10,7 @@ from descent.errors import UserError, nearest, unknown
 from descent.recipes import CATALOG
 from descent.runs.layout import RECIPE_FILE, is_run
 
-__all__ = ["check_recipe", "find_run", "runs_below"]
+__all__ = ["check_recipe", "complete_recipe", "find_run", "runs_below"]
 
 DEPTH = 3
 DEFAULT_ROOT = Path("runs")
@@ -20,6 +20,11 @@ def check_recipe(where: str) -> None:
     """Answers a mistyped recipe at once, before the schema and torch with it are loaded."""
     if where not in CATALOG and not where.endswith(".toml") and not Path(where).is_file():
         raise unknown("recipe", where, CATALOG)
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """What the shell offers where a recipe's name is being typed."""
+    return [name for name in CATALOG if name.startswith(incomplete)]
 
 
 def runs_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:

@@ -13,10 +13,10 @@ import typer
 
 from descent.cli.places import find_run, runs_below
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
-from descent.config import read_toml
+from descent.config import flat, read_toml
 from descent.errors import CorruptArtifact, LockedRun, UserError
 from descent.runs.layout import METRICS_FILE, RECIPE_FILE, check_removable
-from descent.runs.metrics import read_metrics, series, sparkline
+from descent.runs.metrics import HIGHER_IS_BETTER, read_metrics, series, sparkline
 from descent.runs.progress import format_bytes, format_metric, format_seconds, printable
 
 ABSENT = "-"
@@ -92,7 +92,7 @@ def compare_runs(
     folders = [find_run(run) for run in runs]
     if len(folders) < 2:
         raise UserError("name at least two runs to compare", got=runs)
-    recipes = [_flat(_recipe(folder)) for folder in folders]
+    recipes = [flat(_recipe(folder)) for folder in folders]
     finals = [_final(read_metrics(folder / METRICS_FILE), True) for folder in folders]
     keys = [
         key
@@ -219,7 +219,7 @@ def _best(lines: list[dict[str, Any]], metric: str) -> tuple[int | None, float |
     steps, values = series(lines, "evaluation", metric, "validation")
     if not steps:
         return None, None
-    pick = max if metric in ("accuracy", "top5", "r2") else min
+    pick = max if metric in HIGHER_IS_BETTER else min
     return pick(zip(steps, values, strict=True), key=lambda pair: pair[1])
 
 
@@ -239,13 +239,6 @@ def _final(lines: list[dict[str, Any]], by_pair: bool = False) -> dict[Any, Any]
     for (split, name), value in pairs.items():
         nested[split][name] = value
     return nested
-
-
-def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found |= _flat(value, f"{before}{key}.") if isinstance(value, Mapping) else {f"{before}{key}": value}
-    return found
 
 
 def _inner(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:

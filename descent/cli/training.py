@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from descent.cli.places import check_recipe, find_run
+from descent.cli.places import check_recipe, complete_recipe, find_run
 from descent.cli.terminal import print_text
 from descent.errors import UserError, nearest
 from descent.recipes import CATALOG
@@ -30,17 +30,13 @@ def add_to(app: typer.Typer) -> None:
         app.command(rich_help_panel=PANEL, epilog=EPILOG, context_settings=LENIENT)(function)
 
 
-def _recipes(incomplete: str) -> list[str]:
-    return [name for name in CATALOG if name.startswith(incomplete)]
-
-
 def train(
     recipe: Annotated[
         str | None,
         typer.Argument(
             metavar="RECIPE",
             help="A recipe's name or a TOML file; with --resume alone, a run's folder.",
-            autocompletion=_recipes,
+            autocompletion=complete_recipe,
         ),
     ] = None,
     overrides: Overrides = None,

@@ -91,11 +91,11 @@ class Prefetch(Generic[T]):
     def __init__(self, batch_at: Callable[[int], T], start: int, stop: int, depth: int):
         self._batch_at, self._steps = batch_at, range(start, stop)
         self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(max(1, depth))
-        self._closing = threading.Event()
+        self._closing, self._settled = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="descent-prefetch", daemon=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._start()
         return self
 
     def __exit__(
@@ -105,7 +105,7 @@ class Prefetch(Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         if self._thread.ident is None:
-            self._thread.start()
+            self._start()
         for _ in self._steps:
             batch, error = self._ready.get()
             if error is not None:
@@ -121,9 +121,18 @@ class Prefetch(Generic[T]):
                 self._ready.get_nowait()
             self._thread.join(0.01)
 
+    def _start(self) -> None:
+        # A thread that sets its number of threads also sets the one that threads without a number of
+        # their own will take, this one among them if it has computed nothing yet: so put it back.
+        threads = torch.get_num_threads()
+        self._thread.start()
+        self._settled.wait()
+        torch.set_num_threads(threads)
+
     def _work(self) -> None:
         # the cores belong to the training step; two teams of threads on the same cores slow both
         torch.set_num_threads(1)
+        self._settled.set()
         for step in self._steps:
             try:
                 item = (self._batch_at(step), None)

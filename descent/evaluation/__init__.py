@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from descent.evaluation.evaluate import HIGHER_IS_BETTER, Evaluation, evaluate, metric_names
+from descent.evaluation.evaluate import Evaluation, evaluate, metric_names
 
-__all__ = ["HIGHER_IS_BETTER", "Evaluation", "evaluate", "metric_names"]
+__all__ = ["Evaluation", "evaluate", "metric_names"]

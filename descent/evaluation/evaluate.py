@@ -21,8 +21,6 @@ from descent.objectives.causal import Causal, causal_loss
 from descent.objectives.objective import Objective
 from descent.objectives.supervised import Supervised, supervised_loss
 
-HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "r2"})
-
 
 @dataclass(frozen=True)
 class Evaluation:

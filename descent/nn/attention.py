@@ -51,7 +51,8 @@ def attend(
     Returns:
         (batch, heads, queries, dim); zeros for a query that may attend to nothing.
     """
-    rules = _Rules(mask, bias, causal and q.shape[2] > 1, scale or q.shape[-1] ** -0.5, dropout)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    rules = _Rules(mask, bias, causal and q.shape[2] > 1, scale, dropout)
     if q.dtype == k.dtype:
         out, probabilities = _by_a_path(q, k, v, rules, weights)
     else:  # a cache may hold keys and values in a wider type than the model's

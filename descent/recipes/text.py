@@ -42,8 +42,8 @@ def gpt_shakespeare() -> Recipe:
         data=TextData(source="tinyshakespeare").table(),
         tokenizer=TokenizerConfig(kind="char").table(),
         model=GPTConfig(depth=5, dim=192, heads=3, context=256, dropout=0.12, bigram=True).table(),
-        budget=Budget(steps=1600, batch_size=16).table(),
-        evaluation=EvaluationPlan(every=300, batch_size=64).table(),
+        budget=Budget(steps=1500, batch_size=16).table(),
+        evaluation=EvaluationPlan(every=500, batch_size=64).table(),
         samples=SamplePlan(every=500, prompt="\n", max_new_tokens=400).table(),
     )
 

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from descent.evaluation import HIGHER_IS_BETTER
 from descent.runs.assemble import Parts
 from descent.runs.interrupt import Interrupt
 from descent.runs.loaded import Loaded
-from descent.runs.metrics import MetricsLog, read_metrics, series
+from descent.runs.metrics import HIGHER_IS_BETTER, MetricsLog, read_metrics, series
 from descent.runs.progress import Progress
 from descent.training import checkpoint
 from descent.training.loop import StepReport

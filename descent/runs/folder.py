@@ -1,18 +1,14 @@
-"""A run's folder on disk: its name, its recipe.toml and env.json, made so that none is half written."""
+"""A run's folder on disk: its name, and small files that are never half written."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -120,46 +116,3 @@ def read_json(path: Path) -> Any:
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     write_text(folder / RECIPE_FILE, recipe_toml(recipe))
-
-
-def environment(recipe: Recipe, threads: int) -> Mapping[str, Any]:
-    """What else a result may depend on: versions, commit, machine, threads, seed."""
-    packages = ("descent", "torch", "numpy", "tokenizers", "safetensors")
-    return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "commit": _commit(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "device": recipe.device,
-        "threads": threads,
-        "seed": recipe.seed,
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The commit of Descent's own sources, where they lie in a git checkout."""
-    here = Path(__file__).parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()

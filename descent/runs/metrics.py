@@ -18,9 +18,11 @@ from typing import Any, Self
 
 from descent.errors import CorruptArtifact
 
-__all__ = ["MetricsLog", "finite", "read_metrics", "series", "sparkline"]
+__all__ = ["HIGHER_IS_BETTER", "MetricsLog", "finite", "read_metrics", "series", "sparkline"]
 
 MAX_LINE = 16 * 2**20
+HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "r2"})
+"""The metrics of which more is better; of all others less is."""
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -44,7 +46,9 @@ class MetricsLog:
         line = json.dumps(
             finite({"event": event, "step": step, **values}), ensure_ascii=False, allow_nan=False
         )
-        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        left = memoryview(line.encode("utf-8", "backslashreplace") + b"\n")
+        while left:  # a disk that is almost full takes a part of it, and refuses the next
+            left = left[self._file.write(left) or 0 :]
 
     def close(self) -> None:
         self._file.close()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.runs.metrics import series
+from descent.runs.metrics import HIGHER_IS_BETTER, series
 from descent.runs.progress import SHARES, format_count, format_metric, format_seconds
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _choose_scale(axes: Axes, curves_drawn: list[np.ndarray]) -> None:
 
 
 def _mark_best(axes: Axes, steps: list[int], values: list[float], name: str) -> None:
-    best = int(np.argmax(values) if name in SHARES or name == "r2" else np.argmin(values))
+    best = int(np.argmax(values) if name in HIGHER_IS_BETTER else np.argmin(values))
     step, value = steps[best], values[best]
     axes.plot([step], [value], marker="*", color=BEST, markersize=12, linestyle="none", zorder=5)
     late = step > (steps[0] + steps[-1]) / 2

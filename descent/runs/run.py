@@ -127,12 +127,16 @@ class Run:
             str(self.folder),
         )
 
+    @property
+    def default_split(self) -> str:
+        """What `evaluate` scores unasked: the test split once the run has ended with it, else validation."""
+        scored = {line["split"] for line in self.metrics if line["event"] == "evaluation"}
+        return next((name for name in ("test", "validation") if name in scored), "train")
+
     def evaluate(self, split: str | None = None, which: Which = "best") -> Evaluation:
-        """Scores a checkpoint on a whole split: by default the test split, or else the validation split."""
+        """Scores a checkpoint on a whole split (see `default_split`)."""
         parts = self.parts()
-        splits = parts.dataset.splits
-        if split is None:
-            split = next(name for name in ("test", "validation", "train") if name in splits)
+        splits, split = parts.dataset.splits, split or self.default_split
         if split not in splits:
             raise UserError("no such split", got=split, expected="one of " + ", ".join(splits))
         checkpoint.load(self.checkpoint(which), parts.state)

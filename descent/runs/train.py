@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from descent.config import flat
 from descent.data import prefetch
 from descent.errors import CorruptArtifact, UserError
 from descent.runs.assemble import Parts, assemble
 from descent.runs.closed_form import compare
 from descent.runs.course import Course
-from descent.runs.folder import check_target, disk_errors, environment, new_folder, write_json, write_recipe
+from descent.runs.environment import environment
+from descent.runs.folder import check_target, disk_errors, new_folder, write_json, write_recipe
 from descent.runs.interrupt import Interrupt, Interrupted
 from descent.runs.lock import RunLock
 from descent.runs.metrics import MetricsLog
@@ -220,19 +222,12 @@ def _heading(folder: Path, parts: Parts) -> list[str]:
 
 def _differences(held: Recipe, wanted: Recipe) -> dict[str, list[Any]]:
     """Dotted option -> [before, after], for every option that differs."""
-    before, after = _flat(held.table()), _flat(wanted.table())
+    before, after = flat(held.table()), flat(wanted.table())
     return {
         key: [before.get(key), after.get(key)]
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
     }
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _check_harmless(run: Run, held: Recipe, recipe: Recipe, changed: dict[str, list[Any]]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -196,3 +199,23 @@ def test_leaving_early_ends_the_thread(leave: str):
 def test_nothing_to_do_ends_at_once():
     with prefetch(lambda step: step, 4, 4) as ready:
         assert list(ready) == []
+
+
+ALL_CORES = """
+import torch
+from descent.data import prefetch
+
+with prefetch(lambda step: step, 0, 3) as batches:
+    coming = iter(batches)
+    next(coming)
+    torch.ones(64, 64) @ torch.ones(64, 64)  # the first computation of this thread
+    print(torch.get_num_threads())
+"""
+
+
+def test_prefetching_leaves_all_cores_to_the_training():
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_CORES], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "2"

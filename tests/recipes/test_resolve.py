@@ -51,7 +51,15 @@ def test_rates_that_are_no_rates(bad: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["model.heads=7", "budget.batch_size=-1", "budget.steps=0", "model.dropout=1.0"]
+    "bad",
+    [
+        "model.heads=7",
+        "model.vocab_size=-1",
+        "tokenizer.vocab_size=-1",
+        "budget.batch_size=-1",
+        "budget.steps=0",
+        "model.dropout=1.0",
+    ],
 )
 def test_values_that_cannot_be(bad: str) -> None:
     assert refused(bad)

@@ -1,6 +1,6 @@
-"""Kills real runs at chosen system calls, resumes them, and compares hashes; prints JSON.
+"""Kills real runs, or fills their disk, at chosen system calls, resumes them, and compares hashes; prints JSON.
 
-    python tests/runs/killing.py lenet|gpt POINTS FOLDER      (POINTS 0 = every call)
+    python tests/runs/killing.py lenet|gpt KILL|ENOSPC POINTS FOLDER      (POINTS 0 = every call)
 
 Every trial is a fork of this process, so torch is imported once. The child stops itself, `strace` is
 attached and told at which call to kill it, and the child goes on. Fewest threads: a fork keeps none.
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from descent.errors import UserError
 from descent.recipes import resolve
 from descent.runs.assemble import assemble
 from descent.runs.run import Run
@@ -31,6 +32,9 @@ from descent.training.state import state_hash
 
 # A call that only opens a file changes nothing; what is written into a new file comes through `write`.
 SAVE_CALLS = ("mkdir", "write", "fsync", "rename", "unlink", "unlinkat", "rmdir", "ftruncate")
+# What a full disk can refuse.
+FILLING = ("mkdir", "write", "fsync", "rename")
+REFUSED = 10
 STEPS = 6
 COMMON = [f"budget.steps={STEPS}", "checkpoints.every=2", "checkpoints.keep=2", "evaluation.every=2"]
 RECIPES = {
@@ -43,7 +47,7 @@ RECIPES = {
 }  # fmt: skip
 
 
-def main(kind: str, points: int, folder: Path) -> dict[str, object]:
+def main(kind: str, fault: str, points: int, folder: Path) -> dict[str, object]:
     torch.set_num_threads(1)
     recipe_name, *changes = RECIPES[kind]
     changes += COMMON
@@ -62,20 +66,22 @@ def main(kind: str, points: int, folder: Path) -> dict[str, object]:
     whole = folder / "whole"
     counts = counted(start(whole), folder)
     expected = final_hash(whole)
-    every = [(call, n) for call in SAVE_CALLS for n in range(1, counts.get(call, 0) + 1)]
+    calls, strike = (SAVE_CALLS, "signal=KILL") if fault == "KILL" else (FILLING, f"error={fault}")
+    every = [(call, n) for call in calls for n in range(1, counts.get(call, 0) + 1)]
     random.seed(0)
     chosen = every if not points or len(every) <= points else random.sample(every, points)
-    failures, killed = [], 0
+    failures, struck = [], 0
     for number, (call, n) in enumerate(chosen):
         out = folder / f"trial-{number}"
-        if traced(start(out), f"inject={call}:signal=KILL:when={n}") == -signal.SIGKILL:
-            killed += 1
+        ended = traced(start(out), f"inject={call}:{strike}:when={n}")
+        struck += ended in (-signal.SIGKILL, REFUSED)
         status = in_fork(go_on(out) if (out / "recipe.toml").exists() else start(out))
         found = final_hash(out) if status == 0 else f"exit {status}"
-        if found != expected:
-            failures.append({"call": call, "n": n, "found": found})
+        # A full disk is a clear message or no matter (a call that may fail), never a traceback.
+        if found != expected or (fault != "KILL" and ended not in (0, REFUSED)):
+            failures.append({"call": call, "n": n, "ended": ended, "found": found})
         shutil.rmtree(out, ignore_errors=True)
-    return {"calls": counts, "points": len(chosen), "killed": killed, "failures": failures, "hash": expected}
+    return {"calls": counts, "points": len(chosen), "struck": struck, "failures": failures, "hash": expected}
 
 
 def final_hash(folder: Path) -> str:
@@ -104,6 +110,9 @@ def fork(work: Callable[[], object], stopped: bool) -> int:
             os.kill(os.getpid(), signal.SIGSTOP)
         work()
         os._exit(0)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        os._exit(REFUSED)
     except BaseException as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         os._exit(1)
@@ -141,5 +150,4 @@ def counted(work: Callable[[], object], folder: Path) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    where = Path(sys.argv[3])
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), where)))
+    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))))

@@ -6,6 +6,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,6 +104,77 @@ def test_killed_inside_an_evaluation_twice_in_one_epoch_and_at_its_end(
     assert run.summary()["scores"] == whole.summary()["scores"]
 
 
+def test_killed_between_the_parts_of_an_accumulated_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from descent.objectives import Supervised
+
+    changes = ["budget.accumulate=2", "average=0.9"]
+    whole = train(tiny("lenet", tmp_path, *changes), out=tmp_path / "whole", quiet=True)
+    own, calls = Supervised.loss, []
+
+    def loss(self: Supervised, model: torch.nn.Module, phase: Any, batch: Any) -> torch.Tensor:
+        calls.append(model.training)
+        if sum(calls) == 10:  # the second part of step 5; the gradient of the first is there
+            assert any(p.grad is not None for p in model.parameters())
+            raise Killed
+        return own(self, model, phase, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Supervised, "loss", loss)
+        with pytest.raises(Killed):
+            train(tiny("lenet", tmp_path, *changes), out=tmp_path / "parts", quiet=True)
+    assert Run(tmp_path / "parts").step == 4
+    assert final_hash(resume(tmp_path / "parts", quiet=True)) == final_hash(whole)
+
+
+HARMLESS_CHANGES = [
+    "about=longer",
+    "device=cpu",
+    "evaluation.every=2",
+    "evaluation.batch_size=7",
+    "evaluation.patience=50",
+    "checkpoints.every=1",
+    "checkpoints.keep=3",
+    "samples.every=2",
+    "samples.temperature=0.5",
+    "budget.steps=9",
+]
+MEANINGFUL_CHANGES = [
+    "name=another",
+    "seed=2",
+    "precision=bf16",
+    "data.validation=0.2",
+    "tokenizer.kind=char",
+    "model.dropout=0.3",
+    "objective.chunk=8",
+    "optimizer.momentum=0.5",
+    "schedule.warmup=0.5",
+    "budget.batch_size=8",
+    "budget.accumulate=2",
+    "clip_norm=0.1",
+    "average=0.5",
+]
+
+
+def test_every_option_is_harmless_or_means_something(tmp_path: Path) -> None:
+    run = train(tiny("gpt", tmp_path), out=tmp_path / "run", quiet=True)
+    for change in HARMLESS_CHANGES:
+        key = change.partition("=")[0]
+        before = run.recipe
+        lines = [line for line in resume(run.folder, [change], quiet=True).metrics if line["event"] == "resume"]
+        if run.recipe != before:
+            assert list(lines[-1]["changed"]) == [key]
+    held, steps = run.recipe, run.checkpoints
+    for change in MEANINGFUL_CHANGES:
+        with pytest.raises(UserError, match=f"(?s)another run.*{change.partition('=')[0]}: .*descent fork"):
+            resume(run.folder, [change], quiet=True)
+        assert (run.recipe, run.checkpoints) == (held, steps)
+    # Every table of a recipe is in one of the lists: whoever adds one decides what it is.
+    known = {change.partition("=")[0].partition(".")[0] for change in HARMLESS_CHANGES + MEANINGFUL_CHANGES}
+    assert {*type(held).model_fields} - known == {"claim", "compile"}
+
+
 def test_meaning_may_not_change_when_resuming(tmp_path: Path) -> None:
     run = train(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
     with pytest.raises(UserError, match=r"(?s)optimizer.learning_rate: .*descent fork .*learning_rate=0.5"):
@@ -152,8 +224,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(NonFiniteLoss, match="step 5"):
         train(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
     run = Run(tmp_path / "run")
-    assert run.step == 4
+    assert (run.step, run.best) == (4, 3)
     assert all(torch.isfinite(p).all() for p in run.load("last").model.parameters())
+    assert all(math.isfinite(line["accuracy"]) for line in run.metrics if line["event"] == "evaluation")
 
 
 def test_a_held_folder_names_its_holder(tmp_path: Path) -> None:
