@@ -1,0 +1,125 @@
+"""A trained model in use, from Python: what it answers, and what it answers to wrong uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from run_tools import tiny
+from sklearn.datasets import load_digits
+
+from descent.errors import UserError
+from descent.runs.loaded import Loaded
+from descent.runs.run import Run
+from descent.runs.train import train
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("writer")
+    return train(tiny("gpt", folder), out=folder / "run", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("classifier")
+    changes = ["budget.steps=120", "evaluation.every=60", "checkpoints.every=60"]
+    return train(tiny("mlp", folder, *changes), out=folder / "run", quiet=True)
+
+
+def digit(number: int) -> Image.Image:
+    return Image.fromarray((load_digits().images[number] * 255 / 16).astype(np.uint8))
+
+
+def test_the_same_seed_writes_the_same_text_streamed_or_not(writer: Run) -> None:
+    loaded = writer.load()
+    settings = {"max_new_tokens": 20, "temperature": 1.0}
+    texts = [loaded.generate("river ", seed=seed, **settings) for seed in (3, 3, 4)]
+    assert texts[0] == texts[1] != texts[2]
+    pieces = list(loaded.stream("river ", seed=3, **settings))
+    assert len(pieces) > 1
+    assert "".join(pieces) == texts[0]
+
+
+def test_greedy_text_is_the_most_probable_token_each_time(writer: Run) -> None:
+    loaded = writer.load()
+    assert loaded.tokenizer is not None
+    tokens = loaded.tokenizer.encode("river ")
+    written = []
+    for _ in range(8):
+        with torch.inference_mode():
+            written.append(int(loaded.model(torch.tensor([tokens + written]))[0, -1].argmax()))
+    done = loaded.complete(["river "], max_new_tokens=8, temperature=0.0)[0]
+    assert done.tokens == written
+    assert len(done.logprobs) == 8
+    assert max(done.logprobs) < 0
+
+
+def test_several_prompts_are_answered_as_each_alone(writer: Run) -> None:
+    loaded, prompts = writer.load(), ["a", "river ", ""]
+    together = loaded.complete(prompts, max_new_tokens=6, temperature=0.0)
+    alone = [loaded.complete([prompt], max_new_tokens=6, temperature=0.0)[0] for prompt in prompts]
+    assert [done.tokens for done in together] == [done.tokens for done in alone]
+
+
+def test_text_ends_at_the_stop_string_and_without_it(writer: Run) -> None:
+    loaded = writer.load()
+    free = loaded.generate("river ", max_new_tokens=20, seed=5, temperature=1.0)
+    stop = next(character for character in free[1:] if character not in (free[0], "\ufffd"))
+    done = loaded.complete(["river "], max_new_tokens=20, seed=5, temperature=1.0, stop=[stop])[0]
+    assert done.text == free[: free.index(stop)]
+    assert done.reason == "stop"
+
+
+def test_images_of_any_kind_are_classified(classifier: Run, tmp_path: Path) -> None:
+    loaded = classifier.load()
+    images = [digit(number) for number in range(10)]
+    images[3].convert("RGB").save(tmp_path / "three.png")
+    found = loaded.predict(images)
+    assert sum(row["label"] == str(number) for number, row in enumerate(found)) >= 8
+    assert all(sum(row["probabilities"].values()) == pytest.approx(1) for row in found)
+    assert loaded.predict(str(tmp_path / "three.png"))[0]["label"] == found[3]["label"]
+    assert found[0]["probability"] == max(found[0]["probabilities"].values())
+
+
+def test_what_a_model_cannot_do_is_said(writer: Run, classifier: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)writes no text.*use predict"):
+        classifier.load().generate("hello")
+    with pytest.raises(UserError, match=r"(?s)predicts no classes.*use generate"):
+        writer.load().predict(digit(0))
+    with pytest.raises(UserError, match="not there|does not exist|no such"):
+        classifier.load().predict(tmp_path / "missing.png")
+    with pytest.raises(UserError, match=r"(?s)generate.*temperature"):
+        writer.load().generate("a", temprature=1.0)
+    with pytest.raises(UserError, match="token ids"):
+        writer.load().generate("a", beams=2, stop=["x"])
+    with pytest.raises(UserError, match="context"):
+        writer.load().generate("a" * 40)
+
+
+def test_it_shows_itself_and_escapes_what_it_shows(writer: Run, classifier: Run) -> None:
+    loaded = classifier.load()
+    assert "MLP" in repr(loaded)
+    assert "classes 10" in repr(loaded)
+    assert "tokenizer" in repr(writer.load())
+    named = Loaded(loaded.model, loaded.config, name="<script>alert(1)</script>")
+    page = named._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    shown = writer._repr_html_()
+    assert "data:image/png;base64," in shown
+    assert "http" not in shown
+    assert "<script" not in shown
+    assert f"step {writer.step} of 7" in repr(writer)
+
+
+def test_the_split_scored_unasked_is_the_one_the_run_ended_with(classifier: Run, writer: Run) -> None:
+    assert classifier.default_split == "test"
+    found = classifier.evaluate()
+    assert found.metrics["accuracy"] == pytest.approx(classifier.summary()["scores"]["test"]["accuracy"])
+    with pytest.raises(UserError, match="train, validation, test"):
+        classifier.evaluate("tset")
+    assert writer.default_split in ("test", "validation")
