@@ -31,7 +31,8 @@ def _kinds(incomplete: str) -> list[str]:
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RecipeName = Annotated[
-    str, typer.Argument(metavar="NAME", help="A recipe's name or a TOML file.", autocompletion=complete_recipe)
+    str,
+    typer.Argument(metavar="NAME", help="A recipe's name or a TOML file.", autocompletion=complete_recipe),
 ]
 
 
@@ -130,7 +131,8 @@ def show_ledger(
     )
     for entry in found:
         lines = [("what", entry["what"]), ("source", (entry["published"] or {}).get("source"))]
-        lines += [("repeat", entry.get("command")), ("note", entry.get("note"))]
+        lines += [("repeat", entry.get("command")), ("commit", entry.get("commit"))]
+        lines += [("flops", _figure(entry.get("flops") or "")), ("note", entry.get("note"))]
         if names:
             print_text(f"\n{entry['id']}")
             for key, value in lines:
@@ -140,19 +142,25 @@ def show_ledger(
 
 def _ledger_row(entry: Mapping[str, Any]) -> list[object]:
     unit = entry["unit"] or ""
-    spread = f" ± {entry['spread']:.3g}" if isinstance(entry.get("spread"), (int, float)) else ""
     published = (entry["published"] or {}).get("value")
     minutes = entry.get("minutes")
     return [
         entry["id"],
         entry["metric"],
-        f"{_figure(entry['value'])}{spread} {unit}".rstrip(),
+        f"{_figure(entry['value'])}{_spread(entry.get('spread'))} {unit}".rstrip(),
         "-" if published is None else f"{_figure(published)} {unit}".rstrip(),
         len(entry["seeds"] or ()) or "-",
         f"{minutes:.3g}" if isinstance(minutes, (int, float)) else "-",
         entry["machine"],
         entry["date"],
     ]
+
+
+def _spread(value: Any) -> str:
+    """Least and greatest, or how far a value may be off."""
+    if isinstance(value, list) and len(value) == 2:
+        return f" ({_figure(value[0])} to {_figure(value[1])})" if value[0] != value[1] else ""
+    return f" ± {value:.3g}" if isinstance(value, (int, float)) else ""
 
 
 def _figure(value: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +18,8 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
     """A name and a value for each input: a path for an image, a mapping of column to value for a row.
 
     Args:
-        words: files (`.csv`, `.tsv`, `.json` and `.jsonl` hold rows, anything else is an image), or
-            `name=value` words that together make one row.
+        words: files (`.csv`, `.tsv`, `.json`, `.jsonl` and `.ndjson` hold rows, anything else is an image),
+            or `name=value` words that together make one row.
     """
     pairs = [word for word in words if "=" in word and not Path(word).exists()]
     if pairs and len(pairs) < len(words):
@@ -29,7 +27,7 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
         raise UserError(f"{other!r} is not of the form name=value, as {pairs[0]!r} is")
     if pairs:
         row = dict(word.split("=", 1) for word in pairs)
-        return [("row", {name.strip(): _number(value.strip()) for name, value in row.items()})]
+        return [("row", {name.strip(): value.strip() for name, value in row.items()})]
     found: list[tuple[str, Any]] = []
     for word in words:
         path = Path(word)
@@ -49,28 +47,18 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
 def _rows(path: Path) -> list[dict[str, Any]] | None:
     """The rows of a file by its name; None for what is no table."""
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".tsv", ".json", ".jsonl"):
+    if suffix not in (".csv", ".tsv", ".json", ".jsonl", ".ndjson"):
         return None
     if path.stat().st_size > LARGEST_FILE:
         raise UserError(f"{path} is too large to predict in one go", expected="at most 100 MB")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 text: {error}") from None
+    # What a cell means is decided where training decided it: here it stays text.
+    from descent.data.textfiles import read_text, rows_of_csv
+
     if suffix in (".csv", ".tsv"):
-        return _separated(path, text, "\t" if suffix == ".tsv" else ",")
-    return _json_rows(path, [text] if suffix == ".json" else text.splitlines())
-
-
-def _separated(path: Path, text: str, delimiter: str) -> list[dict[str, Any]]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{path} is no proper table: {error}") from None
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise UserError(f"{path}, line {number}: not as many cells as the first line has names")
-    return [{name: _number(value) for name, value in row.items()} for row in rows]
+        header, rows = rows_of_csv(path)
+        return [dict(zip(header, row, strict=True)) for row in rows]
+    text = read_text(path)
+    return _json_rows(path, [text] if suffix == ".json" else text.split("\n"))
 
 
 def _json_rows(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
@@ -86,11 +74,3 @@ def _json_rows(path: Path, texts: Sequence[str]) -> list[dict[str, Any]]:
     if not all(isinstance(row, dict) for row in rows):
         raise UserError(f"{path} must hold one JSON object, or a list of them: column names and values")
     return rows
-
-
-def _number(text: str) -> float | str:
-    """A cell as a number where it is one; a word stays a word."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

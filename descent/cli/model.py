@@ -106,20 +106,26 @@ def generate(
     ] = "",
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens to write at most.")] = 200,
     temperature: Annotated[
-        float, typer.Option(metavar="X", min=0, help="0 = always the most probable token.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            metavar="X",
+            min=0,
+            help="0 = always the most probable token.",
+            show_default="what the model's authors recommend, else 0.8",
+        ),
+    ] = None,
     top_k: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
-    ] = 0,
+        int | None, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
+    ] = None,
     top_p: Annotated[
-        float, typer.Option(metavar="X", min=0, max=1, help="Draw among those that make up p.")
-    ] = 1.0,
+        float | None, typer.Option(metavar="X", min=0, max=1, help="Draw among those that make up p.")
+    ] = None,
     min_p: Annotated[
-        float, typer.Option(metavar="X", min=0, max=1, help="Only tokens this share of the top one's.")
-    ] = 0.0,
+        float | None, typer.Option(metavar="X", min=0, max=1, help="Only tokens this share of the top one's.")
+    ] = None,
     repetition_penalty: Annotated[
-        float, typer.Option(metavar="X", min=0, help="Over 1 avoids what was written.")
-    ] = 1.0,
+        float | None, typer.Option(metavar="X", min=0, help="Over 1 avoids what was written.")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed writes the same text.")] = 0,
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")
@@ -139,13 +145,16 @@ def generate(
     if precision not in ("fp32", "bf16"):
         raise UserError("--precision", got=precision, expected="fp32 or bf16")
     loaded = _load(model, checkpoint, precision=precision)
-    settings: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
+    chosen = {
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
+    }
+    settings: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        **{name: value for name, value in chosen.items() if value is not None},
         "seed": seed,
         "stop": list(stop or ()),
         "sliding": sliding,
@@ -227,7 +236,7 @@ def _load(model: str, checkpoint: str, **options: Any) -> Loaded:
     """A run, a folder or a name on the hub; a name nobody could mean is answered as a missing run."""
     from descent import api
 
-    if Path(model).exists() and not _is_run(model):
+    if (Path(model) / "config.json").is_file() or (Path(model).exists() and not _is_run(model)):
         return api.load(model, **options)
     looks_like_hub = model.count("/") == 1 and not model.startswith((".", "/", "runs/"))
     if looks_like_hub and not _is_run(model):

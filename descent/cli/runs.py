@@ -155,8 +155,6 @@ def _locked(folder: Path) -> bool:
     """Whether a process writes to the run; looking leaves no trace in the folder."""
     from descent.runs.lock import is_locked
 
-    if not (folder / "lock").exists():
-        return False
     try:
         return is_locked(folder)
     except OSError:
@@ -183,7 +181,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     ended = bool(lines) and lines[-1]["event"] == "end"
     state = "damaged" if damage else "running" if _locked(folder) else "finished" if ended else "stopped"
     checkpoints = sorted(path.name for path in (folder / "checkpoints").glob("step-*") if path.is_dir())
-    changed = max((path.stat().st_mtime for path in folder.glob("*")), default=0.0)
+    changed = max((path.stat().st_mtime for path in folder.glob("*") if path.name != "lock"), default=0.0)
     return {
         "run": str(folder),
         "recipe": recipe.get("name"),

@@ -47,10 +47,6 @@ class Batches:
         self._first, self._share = rank * (batch_size // ranks), batch_size // ranks
         self._orders: dict[int, NDArray[np.int64]] = {}
 
-    @property
-    def steps_per_epoch(self) -> float:
-        return len(self.split) / self.batch_size
-
     def batch(self, step: int) -> Batch:
         """The batch of that step (steps count from 0)."""
         start = step * self.batch_size + self._first

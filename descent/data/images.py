@@ -179,7 +179,7 @@ def _from_folder(root: Path, config: ImageData) -> Pictures:
             )
         raise missing(root)
     parts = {split: folder for folder in _folders(root) if (split := named(folder.name))}
-    official = "train" in parts
+    official = "train" in parts and bool(_folders(parts["train"]))  # else it is a class of trains
     roots = parts if official else {"all": root}
     classes = tuple(sorted({folder.name for part in roots.values() for folder in _folders(part)}))
     listed = [

@@ -156,7 +156,7 @@ def tokenize(documents: Documents, config: TextData, tokenizer: Encoder, length:
         sizes={"vocab_size": tokenizer.vocab_size},
         unit="tokens",
         fingerprint=fingerprint([documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]),
-        preparation={"kind": "text", "start": start or _first(tokenizer)},
+        preparation={"kind": "text", "start": start or _first(tokenizer), "marked": bool(start)},
         about=documents.about,
     )
 

@@ -21,8 +21,10 @@ from descent.data.dataset import normalise
 from descent.data.pictures import open_image, to_array
 from descent.errors import UserError, nearest
 
-__all__ = ["encode_rows", "prepare_image", "prepare_row", "restore_target"]
+__all__ = ["BLANKS", "encode_rows", "prepare_image", "prepare_row", "restore_target"]
 
+BLANKS = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"}
+"""Cells of a table that say nothing."""
 Preparation = Mapping[str, Any]
 Values = TypeVar("Values", Tensor, float)
 
@@ -82,7 +84,8 @@ def prepare_row(preparation: Preparation, row: Mapping[str, Any]) -> Float[Tenso
         name = feature["name"]
         value = row[name]
         if "categories" in feature:
-            columns[name] = ["" if value is None else str(value).strip()]
+            word = "" if value is None else str(value).strip()
+            columns[name] = ["" if word in BLANKS else word]
         else:
             columns[name] = np.array([_number(name, value)])
     encoded = encode_rows(preparation, columns, "the row")[0]
@@ -91,7 +94,7 @@ def prepare_row(preparation: Preparation, row: Mapping[str, Any]) -> Float[Tenso
 
 
 def _number(name: str, value: Any) -> float:
-    if value is None or (isinstance(value, str) and value.strip() in ("", "NA", "nan", "NaN", "null")):
+    if value is None or (isinstance(value, str) and value.strip() in BLANKS):
         return float("nan")
     try:
         number = float(value)

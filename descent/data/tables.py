@@ -14,7 +14,7 @@ from descent.data import embedded
 from descent.data.config import TableData
 from descent.data.dataset import ArraySplit, Dataset
 from descent.data.formats import read_npy
-from descent.data.preparation import encode_rows
+from descent.data.preparation import BLANKS, encode_rows
 from descent.data.registry import Entry
 from descent.data.splits import fingerprint, hash_split, keys
 from descent.data.textfiles import missing, rows_of_csv
@@ -22,7 +22,6 @@ from descent.errors import UserError, nearest
 
 __all__ = ["load_table", "npy_partner", "whole_labels"]
 
-BLANKS = {"", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"}
 _MOST_CATEGORIES = 256
 _MOST_CLASSES = 1000
 MOST_LABELS = 100_000
@@ -70,7 +69,7 @@ def load_table(config: TableData, entry: Entry | None, files: list[Path]) -> Dat
     chosen = hash_split(keys(repr(row).encode() for row in rows), config.validation, config.test)
     if not len(chosen["train"]):
         raise UserError(f"{table.where}: no row is left to train on", hint="give more rows")
-    preparation = _prepare(table.rows(chosen["train"]), names, target, config)
+    preparation = _prepare(table, table.rows(chosen["train"]), names, target, config)
     encoded = {
         name: ArraySplit(_tensors(table.rows(rows), target, preparation))
         for name, rows in chosen.items()
@@ -122,6 +121,11 @@ def _read(config: TableData, entry: Entry | None, files: list[Path]) -> tuple[Ta
 
 def _from_csv(path: Path) -> Table:
     header, rows = rows_of_csv(path)
+    if "" in header:
+        raise UserError(
+            f"{path}: column {header.index('') + 1} has no name",
+            hint="name it, or leave it out (pandas writes its row numbers so: to_csv(..., index=False))",
+        )
     return Table(
         {name: _column([row[place].strip() for row in rows]) for place, name in enumerate(header)}, str(path)
     )
@@ -212,13 +216,17 @@ def _plain(column: Column) -> list[Any]:
     return column if isinstance(column, list) else column.tolist()
 
 
-def _prepare(train: Table, names: list[str], target: str, config: TableData) -> dict[str, Any]:
-    """Everything about the training rows that encoding a row needs, as JSON values."""
+def _prepare(table: Table, train: Table, names: list[str], target: str, config: TableData) -> dict[str, Any]:
+    """Everything that encoding a row needs, as JSON values.
+
+    Statistics are those of the training rows; which words and classes there are, all rows say, for a rare
+    one may have no training row.
+    """
     features: list[dict[str, Any]] = []
     for name in names:
         column = train.columns[name]
         if isinstance(column, list):
-            categories = sorted(set(column))
+            categories = sorted(set(table.columns[name]))
             if len(categories) > _MOST_CATEGORIES:
                 raise UserError(
                     f"{train.where}: {name!r} holds {len(categories):,} different words",
@@ -238,7 +246,7 @@ def _prepare(train: Table, names: list[str], target: str, config: TableData) -> 
         "drop_first": config.drop_first,
         "target": target,
     }
-    preparation |= _prepare_target(train, target, config)
+    preparation |= _prepare_target(table, train, target, config)
     encoded = encode_rows(preparation, train.columns, train.where)
     if config.standardise:
         spread = encoded.std(axis=0)
@@ -249,16 +257,16 @@ def _prepare(train: Table, names: list[str], target: str, config: TableData) -> 
     return preparation
 
 
-def _prepare_target(train: Table, target: str, config: TableData) -> dict[str, Any]:
+def _prepare_target(table: Table, train: Table, target: str, config: TableData) -> dict[str, Any]:
     column = train.columns[target]
     if isinstance(column, list):
         if config.task == "regression":
             raise UserError(
                 f"{train.where}: the target {target!r} holds words", expected="numbers, for a regression"
             )
-        labels = sorted(set(column))
+        labels = sorted(set(table.columns[target]))
     else:
-        values = np.unique(column)
+        values = np.unique(np.asarray(table.columns[target]))
         whole = bool((values == np.rint(values)).all())
         classes = config.task == "classification" or (config.task == "auto" and whole and len(values) <= _FEW)
         if not classes:
@@ -286,11 +294,6 @@ def _tensors(rows: Table, target: str, preparation: dict[str, Any]) -> dict[str,
     if "labels" in preparation:
         numbers = {label: number for number, label in enumerate(preparation["labels"])}
         words = column if isinstance(column, list) else [str(int(value)) for value in column]
-        for row, word in enumerate(words):
-            if word not in numbers:
-                raise UserError(
-                    f"{rows.where}: the class {word!r} is in no training row (held-out row {row + 1:,})"
-                )
         targets = torch.tensor([numbers[word] for word in words])
     else:
         scaled = (np.asarray(column) - preparation["target_mean"]) / preparation["target_std"]

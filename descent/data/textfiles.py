@@ -255,6 +255,12 @@ def rows_of_csv(file: Path) -> tuple[list[str], list[list[str]]]:
     rows: list[list[str]] = []
     try:
         header = [name.strip() for name in next(reader, [])]
+        other = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
+        if other:
+            raise UserError(
+                f"{file}: the columns are not separated by {delimiter!r} but by {other!r}",
+                hint="save it with commas, or with tabs as a .tsv file",
+            )
         for row in reader:
             if not row:
                 continue

@@ -121,9 +121,11 @@ def _steps(model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[i
     modes = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        random_BN = uniforms(seeds, settings.max_new_tokens).to(device_of(model))
+        device = device_of(model)
+        drawn_on = torch.device("cpu") if device.type == "mps" else device  # no float64 on Apple's GPUs
+        random_BN = uniforms(seeds, settings.max_new_tokens).to(drawn_on)
         window = _Window(model, context, settings.max_new_tokens)
-        logits_BV = window.fill(rows)
+        logits_BV = window.fill(rows).to(drawn_on)
         seen_BV = _seen(rows, logits_BV) if settings.repetition_penalty != 1 else None
         for count in range(settings.max_new_tokens):
             numbers = [row.index for row in window.rows]
@@ -139,7 +141,8 @@ def _steps(model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[i
             if len(live) < len(window.rows):
                 window.keep(live)
                 tokens_B, seen_BV = tokens_B[live], None if seen_BV is None else seen_BV[live]
-            logits_BV = window.fill(window.rows) if window.full else window.feed(tokens_B)
+            fed = window.fill(window.rows) if window.full else window.feed(tokens_B.to(device))
+            logits_BV = fed.to(drawn_on)
     finally:
         for module in modes:
             module.training = True

@@ -99,14 +99,6 @@ class KVCache:
         self.memory = {name: tensor[rows] for name, tensor in self.memory.items()}
         self.fixed = {index: (k[rows], v[rows]) for index, (k, v) in self.fixed.items()}
 
-    def copy(self) -> KVCache:
-        """An independent cache with the same content."""
-        other = object.__new__(KVCache)
-        other.keys_LBGSD, other.values_LBGSD = self.keys_LBGSD.clone(), self.values_LBGSD.clone()
-        other.start, other.length = self.start, self.length
-        other.memory, other.fixed = dict(self.memory), dict(self.fixed)
-        return other
-
 
 class LayerCache:
     """One layer's part of a `KVCache`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -68,7 +69,9 @@ class Course:
         plan = self.parts.recipe.samples
         if plan and step < self.steps and _due(step, plan.every, 0):
             self.sample()
-        if _due(step, self.parts.recipe.checkpoints.every or self.plan.every, self.steps):
+        if _due(step, self.parts.recipe.checkpoints.every or self.plan.every, self.steps) or (
+            scored and self._improved()
+        ):
             self.save()
         enough = scored and self.enough()
         if self.interrupt.number is not None:
@@ -111,14 +114,21 @@ class Course:
         )
         self.progress.evaluation(step, split, found.metrics)
         if split == self.split:
-            self._scored_at = step
-            self._scores.append(found.metrics[self.plan.metric])
+            score = found.metrics[self.plan.metric]
+            if math.isfinite(score):  # the log, which a resumed run reads, holds no other
+                self._scored_at = step
+                self._scores.append(score)
 
     def finish(self) -> None:
         """Scores and saves the last step, whatever the plan."""
         if self.split is not None:
             self.evaluate(self.split)
         self.save()
+
+    def _improved(self) -> bool:
+        """Whether the newest score is the best so far."""
+        higher = self.plan.metric in HIGHER_IS_BETTER
+        return best_index(self._scores, higher=higher) == len(self._scores) - 1
 
     def enough(self) -> bool:
         """Whether the evaluations so far say to stop early."""
@@ -135,6 +145,7 @@ class Course:
         step, folder = self.parts.state.step, self.folder / "checkpoints"
         if step == self._saved_at:
             return
+        self.log.sync()  # a checkpoint must not outlive the scores that say whether it is the best
         saved = checkpoint.save(folder, self.parts.state)
         self._saved_at = step
         if step == self._scored_at:

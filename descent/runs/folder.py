@@ -16,6 +16,7 @@ from descent.errors import UserError, unknown
 from descent.runs.layout import RECIPE_FILE, check_removable, is_begun, is_run
 from descent.runs.lock import RunLock
 from descent.runs.recipe import NAME_RULE, Recipe, recipe_toml, safe_name
+from descent.weights.folder import read_json as json_object
 
 
 def open_run(where: str | Path) -> Path:
@@ -105,13 +106,9 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in one of a run's own files; empty when there is no file."""
+    return json_object(path) if path.exists() else {}
 
 
 def write_recipe(folder: Path, recipe: Recipe) -> None:

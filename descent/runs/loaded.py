@@ -45,7 +45,7 @@ class Loaded:
     name: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     live: bool = False
-    _packed: nn.Module | None = field(default=None, init=False)
+    _packed: tuple[object, nn.Module] | None = field(default=None, init=False)
 
     @classmethod
     def of(cls, parts: Parts) -> Loaded:
@@ -144,12 +144,13 @@ class Loaded:
         return {"value": values[0] if len(values) == 1 else values}
 
     def _decoder(self) -> nn.Module:
-        """The model with its matrices laid out for one token at a time, made at the first call."""
+        """The model with its matrices laid out for one token at a time; made anew when the weights are."""
         if self.live:
             return self.model
-        if self._packed is None:
-            self._packed = prepare(self.model)
-        return self._packed
+        weights = [(p.data_ptr(), p._version, p.dtype, p.device) for p in self.model.parameters()]
+        if self._packed is None or self._packed[0] != weights:
+            self._packed = (weights, prepare(self.model))
+        return self._packed[1]
 
     def _text(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -160,7 +161,9 @@ class Loaded:
         return self.tokenizer
 
     def _encode(self, prompt: str) -> list[int]:
-        return self._text().encode(prompt) or list(self.preparation.get("start") or [self._text().end])
+        """The prompt's tokens, after the mark that every document began with in training, if one did."""
+        ids, start = self._text().encode(prompt), list(self.preparation.get("start") or [self._text().end])
+        return [*start, *ids] if self.preparation.get("marked") or not ids else ids
 
     def _settings(self, stop: Sequence[str], settings: Mapping[str, Any]) -> Settings:
         tokenizer = self._text()
@@ -169,7 +172,7 @@ class Loaded:
             **self.defaults,
             **settings,
             "stop": list(stop),
-            "stop_ids": [tokenizer.end],
+            "stop_ids": sorted({tokenizer.end, *self.defaults.get("stop_ids", ())}),
         }
         return Settings.read(given, where="generate")
 

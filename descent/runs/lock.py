@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -16,6 +17,10 @@ except ImportError:  # Windows has no flock; there, msvcrt locks the file's firs
     fcntl = None
 
 
+LOOKING = 0.02
+"""Seconds after which someone who only looked whether the run is locked has let go of it."""
+
+
 class RunLock:
     """Holds `<run>/lock` while the context lasts, or raises `LockedRun` naming the holder."""
 
@@ -25,7 +30,7 @@ class RunLock:
 
     def __enter__(self) -> Self:
         file = open(self.folder / "lock", "a+", encoding="utf-8")
-        if not _acquire(file):
+        if not _acquire(file) and (time.sleep(LOOKING) or not _acquire(file)):
             file.seek(0)
             holder = file.read().strip() or "another process"
             file.close()
@@ -47,18 +52,18 @@ class RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process (this one too) holds the run's folder."""
+    """Whether some process (this one too) holds the run's folder; nothing is written."""
     try:
-        with RunLock(folder):
-            return False
-    except LockedRun:
-        return True
+        with open(folder / "lock", encoding="utf-8") as file:
+            return not _acquire(file, shared=True)
+    except FileNotFoundError:
+        return False
 
 
-def _acquire(file: IO[str]) -> bool:
+def _acquire(file: IO[str], shared: bool = False) -> bool:
     try:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         else:
             import msvcrt
 

@@ -50,6 +50,10 @@ class MetricsLog:
         while left:  # a disk that is almost full takes a part of it, and refuses the next
             left = left[self._file.write(left) or 0 :]
 
+    def sync(self) -> None:
+        """Waits until all lines are on the disk."""
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 

@@ -31,7 +31,8 @@ def apply(tables: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any], 
             current = merge(tables, changes)
             key, value = parse_override(Recipe, current, text)
             changes = merge(changes, nest({key: value}))
-    tables = renew_sizes(merge(tables, exclusive(changes)), changes)
+    merged = merge(tables, exclusive(changes))
+    tables = renew_sizes(merged, {k: v for k, v in changes.items() if tables.get(k) != merged[k]})
     if changes:
         tables.pop("claim", None)  # a changed recipe has not been measured
     return Recipe.read(tables, where=where)

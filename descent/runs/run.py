@@ -7,8 +7,6 @@ import html
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from descent.data import Dataset
 from descent.errors import CorruptArtifact, UserError
 from descent.evaluation import Evaluation
@@ -43,7 +41,10 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        return read_recipe(self.folder / RECIPE_FILE)
+        try:
+            return read_recipe(self.folder / RECIPE_FILE)
+        except UserError as error:  # written by Descent, so what is wrong with it befell it
+            raise CorruptArtifact(str(error)) from None
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -105,17 +106,16 @@ class Run:
     def load(self, which: Which = "best") -> Loaded:
         """The model of a checkpoint, with its averaged weights where it has them, ready to use."""
         recipe, path = self.recipe, self.checkpoint(which)
-        checkpoint.verify(path)
+        manifest = checkpoint.verify(path)
         model = build(recipe.model)
         weights = path / "model.safetensors"
         safetensors_file.load_into(model, safetensors_file.read(weights), str(weights))
         average = path / "average.safetensors"
-        if average.is_file():
-            own = dict(model.named_parameters())
-            with torch.no_grad():
-                for name, value in safetensors_file.read(average).items():
-                    own[name].copy_(value)
-        about = read_json(self.folder / "data.json") or {}
+        if average.name in manifest.files:
+            held, own = safetensors_file.read(average), dict(model.named_parameters())
+            safetensors_file.check_fits({k: own[k] for k in held if k in own}, held, str(average))
+            safetensors_file.copy_into(own, held)
+        about = read_json(self.folder / "data.json")
         labels = about.get("labels")
         return Loaded(
             model.eval(),
@@ -154,7 +154,7 @@ class Run:
 
     def check_data(self, dataset: Dataset) -> None:
         """Raises a `UserError` if the data are not those the run was started with."""
-        held = (read_json(self.folder / "data.json") or {}).get("fingerprint")
+        held = read_json(self.folder / "data.json").get("fingerprint")
         if held is not None and held != dataset.fingerprint:
             raise UserError(
                 f"the data of {self.folder} have changed since it was started",
@@ -169,7 +169,7 @@ class Run:
         drawn = plots.curves(lines, folder, title=f"{self.recipe.name} ({self.name})")
         scored = [line for line in lines if line.get("confusion")]
         if scored:
-            about = read_json(self.folder / "data.json") or {}
+            about = read_json(self.folder / "data.json")
             labels = about.get("labels") or [str(i) for i in range(len(scored[-1]["confusion"]))]
             picture = folder / "confusion.png"
             plots.confusion_matrix(scored[-1]["confusion"], labels, picture)

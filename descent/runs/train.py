@@ -16,7 +16,14 @@ from descent.runs.assemble import Parts, assemble
 from descent.runs.closed_form import compare
 from descent.runs.course import Course
 from descent.runs.environment import environment
-from descent.runs.folder import check_target, disk_errors, new_folder, write_json, write_recipe
+from descent.runs.folder import (
+    check_target,
+    disk_errors,
+    new_folder,
+    read_json,
+    write_json,
+    write_recipe,
+)
 from descent.runs.interrupt import Interrupt, Interrupted
 from descent.runs.lock import RunLock
 from descent.runs.metrics import MetricsLog
@@ -28,8 +35,23 @@ from descent.training import checkpoint
 from descent.training.loop import train as train_loop
 from descent.training.precision import tune_allocator
 
-HARMLESS = ("about", "device", "claim", "evaluation.", "checkpoints.", "samples.", "budget.steps")
-"""What may change when a run is resumed: where, how long and how it is watched, not what is learned."""
+HARMLESS = (
+    "about",
+    "device",
+    "claim",
+    "data.path",
+    "evaluation.",
+    "checkpoints.",
+    "samples.",
+    "budget.steps",
+    "budget.epochs",
+)
+"""What may change when a run is resumed: where, how long and how it is watched, not what is learned.
+
+That files at another place are still the same data, their fingerprint tells.
+"""
+OPEN = ("auto", 0, 0.0, None)
+"""What stands in a recipe for "as the machine or the data have it"; known once the parts are assembled."""
 
 
 def train(
@@ -70,10 +92,11 @@ def resume(where: str | Path, overrides: Sequence[str] | dict[str, Any] = (), qu
     with disk_errors(run.folder), RunLock(run.folder):
         held = run.recipe
         recipe = override(held, overrides).replace(claim=held.claim and held.claim.table())
-        changed = _differences(held, recipe)
-        _check_harmless(run, held, recipe, changed)
+        _check_harmless(run, held, recipe, _differences(held, recipe, settled=True))
         tune_allocator()
         parts = assemble(recipe, tokenizer=run.tokenizer, progress=_shows_bars(quiet))
+        changed = _differences(held, parts.recipe)
+        _check_harmless(run, held, parts.recipe, changed)
         run.check_data(parts.dataset)
         found = checkpoint.newest(run.folder / "checkpoints")
         if found.path is None and found.skipped:
@@ -81,6 +104,11 @@ def resume(where: str | Path, overrides: Sequence[str] | dict[str, Any] = (), qu
             raise CorruptArtifact(f"{run.folder} has no checkpoint that is whole\n  {reasons}")
         if found.path is not None:
             checkpoint.load(found.path, parts.state)
+        elif parent := read_json(run.folder / "env.json").get("parent"):
+            raise UserError(
+                f"{run.folder} ended before the weights it was to start from were saved",
+                hint=f"`descent fork {parent}` makes such a run anew",
+            )
         if changed:
             write_recipe(run.folder, parts.recipe)
         with MetricsLog(run.folder / "metrics.jsonl") as log:
@@ -124,7 +152,8 @@ def fork(
         )
     folder = new_folder(recipe, out, overwrite=False)
     with disk_errors(folder), RunLock(folder):
-        _begin(folder, parts)
+        _begin(folder, parts, {"parent": str(run.folder), "parent_step": parts.state.step})
+        checkpoint.save(folder / "checkpoints", parts.state)
         with MetricsLog(folder / "metrics.jsonl") as log:
             changed = _differences(run.recipe, recipe)
             log.append("fork", parts.state.step, parent=str(run.folder), changed=changed)
@@ -136,8 +165,12 @@ def _shows_bars(quiet: bool) -> bool:
     return not quiet and sys.stderr.isatty()
 
 
-def _begin(folder: Path, parts: Parts) -> None:
-    """Writes what a run is made of; the recipe last, for a folder is a run once that is there."""
+def _begin(folder: Path, parts: Parts, more: dict[str, Any] | None = None) -> None:
+    """Writes what a run is made of; the recipe last, for a folder is a run once that is there.
+
+    Args:
+        more: goes into env.json; of a fork, what it starts from.
+    """
     if parts.tokenizer is not None:
         parts.tokenizer.save(folder / "tokenizer.json")
     dataset = parts.dataset
@@ -152,7 +185,8 @@ def _begin(folder: Path, parts: Parts) -> None:
         "skipped": dataset.skipped,
     }
     write_json(folder / "data.json", about)
-    write_json(folder / "env.json", environment(parts.recipe, torch.get_num_threads()))
+    facts = environment(parts.recipe, torch.get_num_threads())
+    write_json(folder / "env.json", {**facts, **(more or {})})
     write_recipe(folder, parts.recipe)
 
 
@@ -187,7 +221,7 @@ def _go(folder: Path, parts: Parts, quiet: bool, event: str, notes: Sequence[str
 
 def _finish(folder: Path, parts: Parts, course: Course, log: MetricsLog, progress: Progress) -> Run:
     course.finish()
-    lines = compare(parts, log)
+    last, lines = parts.state.step, compare(parts, log)
     run = Run(folder)
     best = checkpoint.read_best(folder / "checkpoints")
     if best is not None and best.step != parts.state.step:
@@ -196,7 +230,7 @@ def _finish(folder: Path, parts: Parts, course: Course, log: MetricsLog, progres
     if "test" in parts.dataset.splits:
         course.evaluate("test")
     course.sample()
-    log.append("end", parts.state.step, seconds=round(course.seconds, 3))
+    log.append("end", last, seconds=round(course.seconds, 3))
     log.close()
     plots = run.plot()
     progress.end([*lines, f"curves     {plots[0]}" if plots else "", f"run        {folder}"])
@@ -220,13 +254,17 @@ def _heading(folder: Path, parts: Parts) -> list[str]:
     return lines
 
 
-def _differences(held: Recipe, wanted: Recipe) -> dict[str, list[Any]]:
-    """Dotted option -> [before, after], for every option that differs."""
+def _differences(held: Recipe, wanted: Recipe, settled: bool = False) -> dict[str, list[Any]]:
+    """Dotted option -> [before, after], for every option that differs.
+
+    Args:
+        settled: leaves out what the machine and the data are still to decide.
+    """
     before, after = flat(held.table()), flat(wanted.table())
     return {
         key: [before.get(key), after.get(key)]
         for key in sorted({*before, *after})
-        if before.get(key) != after.get(key)
+        if before.get(key) != after.get(key) and not (settled and after.get(key) in OPEN)
     }
 
 
@@ -239,7 +277,7 @@ def _check_harmless(run: Run, held: Recipe, recipe: Recipe, changed: dict[str, l
             f"{run.folder}: resuming with these changes would make it another run\n{listed}",
             hint=f"`descent fork {run.folder} {given}` starts a new run from this one",
         )
-    if recipe.budget.steps < held.budget.steps:
+    if 0 < recipe.budget.steps < held.budget.steps:
         raise UserError(
             "budget.steps of a resumed run can only grow",
             got=recipe.budget.steps,

@@ -40,7 +40,7 @@ class SGDConfig(Config):
     learning_rate: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
-    weight_decay: float = Field(default=0.0, ge=0, description="of matrices and kernels only")
+    weight_decay: float = Field(default=0.0, ge=0, description="of matrices, kernels and heads only")
 
     @model_validator(mode="after")
     def _nesterov_looks_along_the_momentum(self) -> Self:
@@ -56,7 +56,7 @@ class AdamConfig(Config):
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: Betas = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0, description="of matrices and kernels only")
+    weight_decay: float = Field(default=0.0, ge=0, description="of matrices, kernels and heads only")
 
 
 class AdamWConfig(Config):
@@ -66,7 +66,7 @@ class AdamWConfig(Config):
     learning_rate: float = Field(default=1e-3, gt=0)
     betas: Betas = (0.9, 0.95)
     eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.1, ge=0, description="of matrices and kernels only")
+    weight_decay: float = Field(default=0.1, ge=0, description="of matrices, kernels and heads only")
     decay_embeddings: bool = Field(default=False, description="weight decay of embeddings too")
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from descent.data.dataset import Batch
+from descent.generation import prepare
 from descent.verify.measure import difference
 
 STEPS = 16
@@ -20,15 +21,21 @@ STEPS = 16
 
 @torch.inference_mode()
 def cached(model: Any, batch: Batch) -> tuple[float, str]:
-    """Logits of a prompt in one forward and then token by token, against one forward of all."""
+    """Logits of a prompt in one forward and then token by token, against one forward of all.
+
+    By the model as it is, and by its twin that `generate` decodes with.
+    """
     tokens_BT = batch["tokens"]
     length = tokens_BT.shape[1]
     prompt = max(1, length - STEPS)
-    full_BTV = model(tokens_BT)
-    cache = model.new_cache(len(tokens_BT), length)
-    parts = [model(tokens_BT[:, :prompt], cache=cache)]
-    parts += [model(tokens_BT[:, at : at + 1], cache=cache) for at in range(prompt, length)]
-    return difference(torch.cat(parts, 1), full_BTV), f"prompt of {prompt}, then {length - prompt} tokens"
+    full_BTV, worst = model(tokens_BT), 0.0
+    for decoder in (model, prepare(model)):
+        decoder: Any
+        cache = decoder.new_cache(len(tokens_BT), length)
+        parts = [decoder(tokens_BT[:, :prompt], cache=cache)]
+        parts += [decoder(tokens_BT[:, at : at + 1], cache=cache) for at in range(prompt, length)]
+        worst = max(worst, difference(torch.cat(parts, 1), full_BTV))
+    return worst, f"prompt of {prompt}, then {length - prompt} tokens; also as generate does it"
 
 
 @torch.inference_mode()

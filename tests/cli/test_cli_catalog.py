@@ -141,7 +141,8 @@ ENTRY = {
 @pytest.fixture
 def entries(tmp_path, monkeypatch):
     (tmp_path / "entries").mkdir()
-    for changes in ({}, {"id": "lenet-mnist", "published": None, "spread": None, "minutes": None}):
+    other = {"id": "lenet-mnist", "published": None, "spread": [1.25, 1.5], "minutes": None}
+    for changes in ({}, other):
         entry = {**ENTRY, **changes}
         (tmp_path / "entries" / f"{entry['id']}.json").write_text(json.dumps(entry), encoding="utf-8")
     monkeypatch.setattr(ledger, "folder", lambda: tmp_path / "entries")
@@ -153,6 +154,7 @@ def test_the_ledger_sets_ours_beside_the_published(descent, entries):
     assert [line.split()[0] for line in lines[1:]] == ["gpt-shakespeare-10", "lenet-mnist"]
     assert "1.4712 ± 0.0031 nats" in lines[1]
     assert "1.4697 nats" in lines[1]
+    assert "(1.25 to 1.5) nats" in lines[2]
     assert descent("ledger", "--json").json[0] == ENTRY
     one = descent("ledger", "shakes").out
     assert "lenet" not in one

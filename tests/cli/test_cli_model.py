@@ -84,12 +84,25 @@ def test_predict_rows_of_any_kind_alike(descent, diabetes_run, tmp_path):
     assert f"{values[1]:.6g}" in descent("predict", diabetes_run, "rows.csv").out
 
 
+def test_cells_mean_what_they_meant_in_training(descent, tmp_path):
+    text = "size, code,y\n" + "".join(f"{n % 7 or 'NULL'}, {'12A'[n % 3]},{n % 5}.5\n" for n in range(60))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    descent("train", "linear-diabetes", "data.path=t.csv", "data.target=y", "data.blanks=mean", "-q",
+            "budget.steps=5", "--out", "run")  # fmt: skip
+    (tmp_path / "new.csv").write_text("size, code\nN/A, 1\n3,A\n", encoding="utf-8")
+    (tmp_path / "new.ndjson").write_text('{"size": null, "code": 1}\n{"size": "3", "code": "A"}\n')
+    found = [descent("predict", "run", name, "--json").json for name in ("new.csv", "new.ndjson")]
+    assert [row["value"] for row in found[0]] == [row["value"] for row in found[1]]
+    row = descent("predict", "run", "size=3", "code=A", "--json").json
+    assert row[0]["value"] == found[0][1]["value"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("a.csv", "x,y\n1\n", "line 2"),
         ("a.csv", "x,y\n1,2,3\n", "line 2"),
-        ("a.csv", 'x,y\n"1,2\n', "no proper table"),
+        ("a.csv", 'x,y\n"1,2\n', "line 2"),
         ("a.csv", "x,y\n", "no rows"),
         ("a.json", "{", "not valid JSON"),
         ("a.json", "[1, 2]", "one JSON object"),

@@ -82,6 +82,22 @@ def test_a_new_row_that_does_not_fit_is_explained(tmp_path: Path):
         prepare_image(preparation, "x.png")
 
 
+def test_a_word_or_class_that_occurs_once_is_no_matter(tmp_path: Path):
+    words = [f"w{n}" if n % 10 == 0 else "often" for n in range(100)]
+    text = "word,y\n" + "".join(f"{word},{word[:2]}\n" for word in words)
+    dataset = table(tmp_path, text, target="y", validation=0.3, test=0.3)
+    assert dataset.labels == tuple(sorted({word[:2] for word in words}))
+    assert dataset.preparation["features"][0]["categories"] == sorted(set(words))
+
+
+@pytest.mark.parametrize(
+    ("header", "said"), [("a;b;y", "separated by ','"), (",a,y", "column 1 has no name")]
+)
+def test_tables_as_other_programs_write_them(tmp_path: Path, header: str, said: str):
+    with pytest.raises(UserError, match=said):
+        table(tmp_path, header + "\n1,2,3\n4,5,6\n7,8,9\n", target="y")
+
+
 def test_blank_cells_follow_the_policy(tmp_path: Path):
     text = "a,word,y\n" + "".join(
         f"{'' if n % 9 == 0 else n},{'' if n % 7 == 0 else 'w'},{n}.5\n" for n in range(45)

@@ -62,17 +62,6 @@ def test_reorder_moves_whole_rows(rows):
     assert cache.batch == len(rows)
 
 
-def test_a_copy_is_independent():
-    cache = filled()
-    other = cache.copy()
-    keys = cache.keys_LBGSD.clone()
-    other.layer(0).update(*torch.ones(2, BATCH, GROUPS, 1, DIM).unbind())
-    other.advance(1)
-    other.memory["previous"] = torch.zeros(BATCH)
-    torch.testing.assert_close(cache.keys_LBGSD, keys)
-    assert (cache.length, other.length, cache.memory) == (4, 5, {})
-
-
 def test_a_full_cache_says_so():
     with pytest.raises(UserError, match="key/value cache is full") as error:
         filled().layer(0).update(*torch.zeros(2, BATCH, GROUPS, 3, DIM).unbind())

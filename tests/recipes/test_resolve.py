@@ -62,7 +62,7 @@ def test_rates_that_are_no_rates(bad: str) -> None:
     ],
 )
 def test_values_that_cannot_be(bad: str) -> None:
-    assert refused(bad)
+    assert bad.partition("=")[0].rpartition(".")[2] in refused(bad)
 
 
 def test_python_values_are_taken_as_they_are() -> None:

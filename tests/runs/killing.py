@@ -1,4 +1,4 @@
-"""Kills real runs, or fills their disk, at chosen system calls, resumes them, and compares hashes; prints JSON.
+"""Kills real runs, or fills their disk, at chosen system calls, resumes them, compares hashes; prints JSON.
 
     python tests/runs/killing.py lenet|gpt KILL|ENOSPC POINTS FOLDER      (POINTS 0 = every call)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tracing import needs_strace
 
 HERE = Path(__file__).parent
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace kills at system calls")
 
 
 def trials(kind: str, fault: str, points: int, folder: Path) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_what_a_model_cannot_do_is_said(writer: Run, classifier: Run, tmp_path: 
         classifier.load().generate("hello")
     with pytest.raises(UserError, match=r"(?s)predicts no classes.*use generate"):
         writer.load().predict(digit(0))
-    with pytest.raises(UserError, match="not there|does not exist|no such"):
+    with pytest.raises(UserError, match=r"not there|does not exist|no such"):
         classifier.load().predict(tmp_path / "missing.png")
     with pytest.raises(UserError, match=r"(?s)generate.*temperature"):
         writer.load().generate("a", temprature=1.0)

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from run_tools import final_hash, tiny
+from run_tools import final_hash, text_file, tiny
 
+from descent import api
 from descent.errors import LockedRun, UserError
 from descent.runs.course import Course
 from descent.runs.lock import RunLock
 from descent.runs.recipe import read_recipe
 from descent.runs.run import Run
 from descent.runs.train import fork, resume, train
+from descent.training import checkpoint
 from descent.training.loop import NonFiniteLoss, StepReport
 
 KINDS = ["mlp", "lenet", "gpt", "packed"]
@@ -130,7 +132,6 @@ def test_killed_between_the_parts_of_an_accumulated_step(
 
 HARMLESS_CHANGES = [
     "about=longer",
-    "device=cpu",
     "evaluation.every=2",
     "evaluation.batch_size=7",
     "evaluation.patience=50",
@@ -160,11 +161,12 @@ MEANINGFUL_CHANGES = [
 def test_every_option_is_harmless_or_means_something(tmp_path: Path) -> None:
     run = train(tiny("gpt", tmp_path), out=tmp_path / "run", quiet=True)
     for change in HARMLESS_CHANGES:
-        key = change.partition("=")[0]
         before = run.recipe
-        lines = [line for line in resume(run.folder, [change], quiet=True).metrics if line["event"] == "resume"]
-        if run.recipe != before:
-            assert list(lines[-1]["changed"]) == [key]
+        lines = [
+            line for line in resume(run.folder, [change], quiet=True).metrics if line["event"] == "resume"
+        ]
+        assert run.recipe != before
+        assert list(lines[-1]["changed"]) == [change.partition("=")[0]]
     held, steps = run.recipe, run.checkpoints
     for change in MEANINGFUL_CHANGES:
         with pytest.raises(UserError, match=f"(?s)another run.*{change.partition('=')[0]}: .*descent fork"):
@@ -259,6 +261,52 @@ def test_a_mistake_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         train(tiny("gpt", tmp_path, "data.length=33"), out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_same_call_starts_and_restarts(tmp_path: Path) -> None:
+    """What names data, or leaves something to the machine, is no change of the recipe."""
+    text = text_file(tmp_path)
+    changes = [f"data.path={text}", "precision=auto", "budget.epochs=1", "budget.batch_size=4"]
+    for _ in range(2):
+        run = api.train(tiny("gpt", tmp_path).replace(claim=None), changes, out=tmp_path / "run", resume=True)
+    assert run.metrics[-1]["event"] == "end"
+    moved = tmp_path / "elsewhere.txt"
+    text.rename(moved)
+    with pytest.raises(UserError):
+        resume(run.folder, quiet=True)
+    other = tmp_path / "other.txt"
+    other.write_text("something else, and much more of it. " * 99, encoding="utf-8")
+    with pytest.raises(UserError, match="changed since"):
+        resume(run.folder, [f"data.path={other}"], quiet=True)
+    assert resume(run.folder, [f"data.path={moved}"], quiet=True).evaluate("validation").examples
+
+
+def test_a_fork_that_saved_nothing_is_not_started_from_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
+
+    def full(*_: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", full)
+        with pytest.raises(UserError, match="No space left"):
+            fork(run.folder, ["seed=2", "budget.steps=9"], out=tmp_path / "fork", quiet=True)
+    with pytest.raises(UserError, match=r"(?s)ended before the weights.*descent fork"):
+        resume(tmp_path / "fork", quiet=True)
+
+
+def test_a_fork_killed_at_its_first_step_goes_on_from_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
+    changes = ["optimizer.learning_rate=0.01", "budget.steps=9"]
+    whole = fork(run.folder, changes, step=6, out=tmp_path / "whole", quiet=True)
+    killed_after(monkeypatch, 7)
+    with pytest.raises(Killed):
+        fork(run.folder, changes, step=6, out=tmp_path / "fork", quiet=True)
+    assert final_hash(resume(tmp_path / "fork", quiet=True)) == final_hash(whole)
 
 
 def test_a_fork_goes_on_from_the_weights(tmp_path: Path) -> None:

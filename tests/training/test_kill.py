@@ -12,14 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tracing import needs_strace, strace_works
 
 HERE = Path(__file__).parent
-
-
-def strace_works() -> bool:
-    if not shutil.which("strace"):
-        return False
-    return subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True).returncode == 0
 
 
 def struck(folder: Path, *arguments: str) -> dict[str, int]:
@@ -46,9 +41,6 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(dir=memory))
     yield path
     shutil.rmtree(path)
-
-
-needs_strace = pytest.mark.skipif(not strace_works(), reason="needs strace, allowed to trace")
 
 
 @needs_strace
