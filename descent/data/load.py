@@ -18,7 +18,7 @@ from descent.data.packing import PackedSplit
 from descent.data.registry import Entry, entry, locate
 from descent.data.splits import NAMES, fingerprint, hash_split, keys, tails
 from descent.data.tables import load_table
-from descent.data.textfiles import read_documents
+from descent.data.textfiles import left_out, read_documents
 from descent.errors import UserError
 
 __all__ = ["Documents", "Encoder", "load_examples", "load_text", "tokenize"]
@@ -52,12 +52,14 @@ class Documents:
         splits: the texts of "train", "validation" and "test" (a split without text is left out).
         about: how the splits came about.
         running: the texts of a split are pieces of running text, cut anywhere, rather than whole documents.
+        skipped: files of a folder that were left out, each with the reason.
     """
 
     name: str
     splits: dict[str, list[str]]
     about: str
     running: bool = False
+    skipped: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -107,7 +109,8 @@ def load_text(config: TextData, progress: Report = True) -> Documents:
     splits = {name: texts for name in NAMES if (texts := [text for text in parsed.get(name, ()) if text])}
     if "train" not in splits:
         raise UserError(f"{name}: no text is left to train on")
-    return Documents(name, splits, about, running)
+    skipped = left_out(str(config.path)) if item is None else ()
+    return Documents(name, splits, about, running, skipped)
 
 
 def load_examples(config: TableData | ImageData, progress: Report = True) -> Dataset:
@@ -158,6 +161,7 @@ def tokenize(documents: Documents, config: TextData, tokenizer: Encoder, length:
         fingerprint=fingerprint([documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]),
         preparation={"kind": "text", "start": start or _first(tokenizer), "marked": bool(start)},
         about=documents.about,
+        skipped=documents.skipped,
     )
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from descent.data.splits import named
 from descent.errors import UserError, nearest
 
-__all__ = ["find", "missing", "read_documents", "read_text", "rows_of_csv"]
+__all__ = ["find", "left_out", "missing", "read_documents", "read_text", "rows_of_csv"]
 
 SUFFIXES = (".txt", ".md", ".rst", ".text", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".py", ".tex")
 MAX_BYTES = 4 * 2**30
@@ -85,6 +85,20 @@ def find(path: str) -> list[Path]:
             raise UserError("no file matches the pattern", got=path)
         return found
     raise missing(path)
+
+
+def left_out(path: str) -> tuple[str, ...]:
+    """The visible files of a folder whose names `find` takes for no text, each with that reason."""
+    place = Path(path).expanduser()
+    others = sorted(
+        item
+        for item in (place.rglob("*") if place.is_dir() else ())
+        if item.suffix.lower() not in SUFFIXES
+        and item.is_file()
+        and not any(part.startswith(".") for part in item.relative_to(place).parts)
+    )
+    reason = "not named as text; a pattern such as data.path='folder/*' takes every file"
+    return tuple(f"{item}: {reason}" for item in others)
 
 
 def read_text(path: Path) -> str:

@@ -274,3 +274,11 @@ def test_source_and_path_exclude_each_other():
         load_text(TextData(source="tinyshakspeare"))
     with pytest.raises(UserError, match="mnist is images, not text"):
         load_text(TextData(source="mnist"))
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path):
+    for name in ("a.txt", "b.html", ".hidden.html"):
+        (tmp_path / name).write_text("some words to read. " * 40, encoding="utf-8")
+    documents = load_text(TextData(path=str(tmp_path)))
+    assert [line.partition(":")[0] for line in documents.skipped] == [str(tmp_path / "b.html")]
+    assert load_text(TextData(path=str(tmp_path / "*"))).skipped == ()
