@@ -35,6 +35,9 @@ CATALOG: dict[str, Entry] = {
     "gpt-shakespeare-short": Entry(
         "a character GPT on tinyshakespeare, 2 minutes", "text", "gpt_shakespeare_short"
     ),
+    "gpt-shakespeare-long": Entry(
+        "a character GPT on tinyshakespeare, 13 minutes", "text", "gpt_shakespeare_long"
+    ),
     "gpt-poetry": Entry("a GPT that writes Tang poems", "text", "gpt_poetry"),
     "gpt-names": Entry("a small GPT that makes up first names", "text", "gpt_names"),
     "gpt2-124m": Entry("GPT-2 at its published size, for benchmarks", "text", "gpt2_124m"),

@@ -48,6 +48,15 @@ def gpt_shakespeare() -> Recipe:
     )
 
 
+def gpt_shakespeare_long() -> Recipe:
+    """The same network and a third more steps."""
+    return gpt_shakespeare().replace(
+        name="gpt-shakespeare-long",
+        about="a character GPT on tinyshakespeare, 13 minutes",
+        budget=Budget(steps=2000, batch_size=16).table(),
+    )
+
+
 def gpt_shakespeare_short() -> Recipe:
     """Two minutes, for a first look: a narrower network, two and a half passes."""
     return gpt_shakespeare().replace(
