@@ -33,7 +33,7 @@ CATALOG: dict[str, Entry] = {
     "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
     "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
     "gpt-shakespeare-short": Entry(
-        "a character GPT on tinyshakespeare, 2 minutes", "text", "gpt_shakespeare_short"
+        "a character GPT on tinyshakespeare, 1.5 minutes", "text", "gpt_shakespeare_short"
     ),
     "gpt-shakespeare-long": Entry(
         "a character GPT on tinyshakespeare, 13 minutes", "text", "gpt_shakespeare_long"
