@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from poem import POEM
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -125,9 +126,6 @@ def _trained(folder, *arguments):
 
 TINY_GPT = ("model.depth=1", "model.dim=32", "model.heads=2", "model.context=32", "tokenizer.kind=char")
 TINY = ("tokenizer.vocab_size=0", "budget.steps=6", "budget.batch_size=4", "evaluation.every=3")
-POEM = "床前明月光,疑是地上霜。舉頭望明月,低頭思故鄉。\n"
-
-
 @pytest.fixture(scope="session")
 def tiny_gpt_options(tmp_path_factory):
     """A GPT on Chinese text of our own, small enough to train in a moment."""

@@ -8,8 +8,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import POEM
 from PIL import Image
+from poem import POEM
 from sklearn.datasets import load_diabetes, load_digits
 
 import descent as package
