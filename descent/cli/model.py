@@ -33,6 +33,18 @@ ModelArgument = Annotated[
         help="A run, a folder in the Hugging Face layout, or a name such as openai-community/gpt2.",
     ),
 ]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        min=0,
+        help="0 = always the most probable token.",
+        show_default="what the model's authors recommend, else 0.8",
+    ),
+]
+TopK = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
+]
 Checkpoint = Annotated[str, typer.Option(metavar="STEP", help="Which checkpoint: best, last, or a step.")]
 
 
@@ -105,18 +117,8 @@ def generate(
         str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")
     ] = "",
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens to write at most.")] = 200,
-    temperature: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            min=0,
-            help="0 = always the most probable token.",
-            show_default="what the model's authors recommend, else 0.8",
-        ),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
-    ] = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
     top_p: Annotated[
         float | None, typer.Option(metavar="X", min=0, max=1, help="Draw among those that make up p.")
     ] = None,

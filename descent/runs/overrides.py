@@ -32,7 +32,8 @@ def apply(tables: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any], 
             key, value = parse_override(Recipe, current, text)
             changes = merge(changes, nest({key: value}))
     merged = merge(tables, exclusive(changes))
-    tables = renew_sizes(merged, {k: v for k, v in changes.items() if tables.get(k) != merged[k]})
+    other = any(tables.get(table) != merged.get(table) for table in ("data", "tokenizer"))
+    tables = renew_sizes(merged, changes) if other else merged
     if changes:
         tables.pop("claim", None)  # a changed recipe has not been measured
     return Recipe.read(tables, where=where)

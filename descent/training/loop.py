@@ -106,7 +106,7 @@ def check(state: State, objective: Objective, settings: Settings) -> None:
     """Raises a `UserError` where objective, optimizers and settings do not go together."""
     if settings.accumulate > 1 and not objective.splittable:
         raise UserError(
-            f"the loss of {type(objective).__name__} over a batch is not made up of those over its parts",
+            f"a batch of {type(objective).__name__} cannot be accumulated: its loss is no sum over parts",
             got=f"accumulate = {settings.accumulate}",
             expected="accumulate = 1",
             hint="set budget.accumulate=1, and lower budget.batch_size if memory is short",

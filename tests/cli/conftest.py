@@ -126,6 +126,8 @@ def _trained(folder, *arguments):
 
 TINY_GPT = ("model.depth=1", "model.dim=32", "model.heads=2", "model.context=32", "tokenizer.kind=char")
 TINY = ("tokenizer.vocab_size=0", "budget.steps=6", "budget.batch_size=4", "evaluation.every=3")
+
+
 @pytest.fixture(scope="session")
 def tiny_gpt_options(tmp_path_factory):
     """A GPT on Chinese text of our own, small enough to train in a moment."""

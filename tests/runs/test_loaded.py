@@ -26,7 +26,7 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("classifier")
-    changes = ["budget.steps=120", "evaluation.every=60", "checkpoints.every=60"]
+    changes = ["model.hidden=[64]", "budget.steps=400", "evaluation.every=200", "checkpoints.every=200"]
     return train(tiny("mlp", folder, *changes), out=folder / "run", quiet=True)
 
 
