@@ -53,7 +53,7 @@ def enter(folder: str | Path | None, entries: Sequence[Mapping[str, Any]]) -> No
             "id": entry["id"],
             "what": entry["what"],
             "metric": entry["metric"],
-            "value": round(entry["value"], 4),
+            "value": float(f"{entry['value']:.5g}"),
             "spread": entry["spread"],
             "unit": entry["unit"],
             "published": entry.get("published"),

@@ -3,6 +3,7 @@
     python -m benchmarks.runs --metric accuracy --split test runs/a runs/b runs/c --ledger ledger
         [--published 0.9905 --source "LeCun et al. 1998, figure 9"] [--note "..."]
 
+`--metric distance --split closed_form` enters how far linear regression ended from its closed form.
 The value is the mean over the runs, the spread their least and greatest; nothing is chosen among them.
 Minutes are the longest run's, evaluation included. FLOPs are those of one run's training: the
 matrix products of one step, counted by `torch.utils.flop_counter`, times the steps.
@@ -22,6 +23,8 @@ from descent.runs.assemble import assemble
 from descent.runs.run import Run
 from descent.training.loop import train_step
 
+UNITS = {"loss": "nats", "accuracy": "share right", "distance": "of the largest weight"}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -37,7 +40,7 @@ def main() -> None:
     recipe = runs[0].recipe
     if any(run.recipe.name != recipe.name for run in runs):
         parser.error("the runs are of different recipes")
-    values = [run.summary()["scores"][options.split][options.metric] for run in runs]
+    values = [_value(run, options.split, options.metric) for run in runs]
     seeds = [run.recipe.seed for run in runs]
     published = {"value": options.published, "source": options.source} if options.source else None
     changes = f"seed={seeds[0]}" if len(seeds) == 1 else f"seed=SEED, for SEED in {seeds}"
@@ -45,10 +48,10 @@ def main() -> None:
     entry: dict[str, Any] = {
         "id": f"{recipe.name}-{options.split}-{options.metric}".replace("_", "-"),
         "what": recipe.about,
-        "metric": f"{options.split} {options.metric}",
+        "metric": f"{options.split.replace('_', ' ')} {options.metric}",
         "value": mean(values),
-        "spread": [round(min(values), 5), round(max(values), 5)],
-        "unit": {"loss": "nats", "accuracy": "share right"}.get(options.metric, ""),
+        "spread": [float(f"{value:.5g}") for value in (min(values), max(values))],
+        "unit": UNITS.get(options.metric, ""),
         "published": published,
         "seeds": seeds,
         "minutes": round(max(run.summary()["seconds"] for run in runs) / 60, 2),
@@ -60,6 +63,14 @@ def main() -> None:
     }
     enter(options.ledger, [entry])
     print(f"{entry['id']}: {entry['value']:.4f} {entry['spread']}, {entry['minutes']} minutes at most")
+
+
+def _value(run: Run, split: str, metric: str) -> float:
+    """The last score of a split, or the last word of another event of the log."""
+    scores = run.summary()["scores"]
+    if split in scores:
+        return scores[split][metric]
+    return [line[metric] for line in run.metrics if line["event"] == split][-1]
 
 
 def step_flops(run: Run) -> float:
