@@ -47,7 +47,7 @@ class GPTConfig(Config):
         position: "rotary", or "learned" as in GPT-2.
         rotary_base: base of the rotary wavelengths.
         norm: "rms" (without a gain: the matrix after it can hold one), or "layer" as in GPT-2.
-        feedforward: "relu2", "swiglu", or "gelu" (its tanh approximation) as in GPT-2.
+        feedforward: "relu2", "swiglu", "gelu" (its tanh approximation) as in GPT-2, or "gelu_exact".
         hidden: width inside the feed-forward part; 0 = 4 * dim, or for "swiglu", which has three matrices in
             place of two, 8/3 * dim rounded up to a multiple of 32.
         bias: whether the linear maps have biases.
@@ -73,7 +73,7 @@ class GPTConfig(Config):
     position: Literal["rotary", "learned"] = "rotary"
     rotary_base: float = Field(default=10000.0, gt=1)
     norm: Literal["rms", "layer"] = "rms"
-    feedforward: Literal["relu2", "swiglu", "gelu"] = "relu2"
+    feedforward: Literal["relu2", "swiglu", "gelu", "gelu_exact"] = "relu2"
     hidden: int = Field(default=0, ge=0)
     bias: bool = False
     qk_norm: bool = True
@@ -328,7 +328,7 @@ def _block(config: GPTConfig) -> Block:
     if config.feedforward == "swiglu":
         feedforward = GatedFeedForward(config.width, config.hidden_width, "silu", config.bias)
     else:
-        name = {"gelu": "gelu_tanh", "relu2": "relu2"}[config.feedforward]
+        name = {"gelu": "gelu_tanh", "gelu_exact": "gelu", "relu2": "relu2"}[config.feedforward]
         feedforward = FeedForward(config.width, config.hidden_width, name, config.bias)
     return Block(attention, _norm(config), feedforward, _norm(config), dropout=config.dropout)
 

@@ -6,6 +6,7 @@ C model width.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -96,6 +97,8 @@ class _Rules(NamedTuple):
         """The bias, the mask and the causal rule as one tensor to add to the scores."""
         if self.mask is None and not self.causal:
             return self.bias
+        if self.mask is None and self.bias is None:
+            return _future(q.shape[2], k.shape[2], q.dtype, q.device)
         bias = q.new_zeros(()) if self.bias is None else self.bias
         return torch.where(self.allowed(q, k), bias, NEVER)
 
@@ -109,6 +112,13 @@ class _Rules(NamedTuple):
             return x[..., columns] if x.shape[-1] > 1 else x
 
         return self._replace(mask=crop(self.mask), bias=crop(self.bias))
+
+
+@lru_cache(maxsize=32)
+def _future(queries: int, keys: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The penalty of the causal rule alone, made once a shape: every layer of every step adds it."""
+    with torch.inference_mode(False):
+        return torch.full((queries, keys), NEVER, dtype=dtype, device=device).triu(keys - queries + 1)
 
 
 def _by_a_path(q: Tensor, k: Tensor, v: Tensor, rules: _Rules, weights: bool) -> tuple[Tensor, Tensor | None]:
@@ -143,6 +153,8 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> Tensor:
         return _plain(q, k, v, rules)[0]
     size = min(256, max(128, queries // 2))
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    if queries <= size:
+        return _plain(q, k, v, rules)[0]
     outs = []
     for start in range(0, queries, size):
         end = min(start + size, queries)
@@ -154,15 +166,21 @@ def _blocks(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> Tensor:
 def _plain(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> tuple[Tensor, Tensor]:
     """Scores, softmax and weighted sum as three steps: the output and the weights."""
     groups, queries = k.shape[1], q.shape[2]
-    penalty, q = rules.penalty(q, k), q * rules.scale
     q_BGXD = q if q.shape[1] == groups else q.unflatten(1, (groups, -1)).flatten(2, 3)  # X = R T
-    scores_BHTS = (q_BGXD @ k.transpose(2, 3)).view(*q.shape[:2], queries, -1)
-    if penalty is not None:
-        scores_BHTS += penalty.to(scores_BHTS.dtype)
-    probabilities_BHTS = scores_BHTS.softmax(-1)
+    probabilities_BHTS = _scores(q, q_BGXD, k, rules).view(*q.shape[:2], queries, -1).softmax(-1)
     kept_BHTS = dropout(probabilities_BHTS, rules.dropout)
     out_BGXD = kept_BHTS.view(*q_BGXD.shape[:3], -1) @ v
     return out_BGXD.view(*q.shape[:3], -1), probabilities_BHTS
+
+
+def _scores(q: Tensor, q_BGXD: Tensor, k: Tensor, rules: _Rules) -> Tensor:
+    """scale * q k^T + penalty; in one call where the penalty is the same for all rows and heads."""
+    penalty = rules.penalty(q, k)
+    if penalty is not None and penalty.dim() == 2 and q_BGXD is q and not penalty.requires_grad:
+        left, right = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
+        return torch.baddbmm(penalty.to(q.dtype), left, right, alpha=rules.scale)
+    scores_BHTS = ((q_BGXD * rules.scale) @ k.transpose(2, 3)).view(*q.shape[:3], -1)
+    return scores_BHTS if penalty is None else scores_BHTS.add_(penalty.to(scores_BHTS.dtype))
 
 
 class Attention(nn.Module):

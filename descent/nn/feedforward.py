@@ -31,7 +31,8 @@ def gelu_tanh(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
     Hendrycks, Gimpel (2016), "Gaussian Error Linear Units", section 2.
     """
-    if x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.requires_grad and torch.is_grad_enabled():
+    trained = x.requires_grad and torch.is_grad_enabled()
+    if trained and x.dtype == torch.bfloat16 and x.device.type == "cpu" and x.numel() >= 2 * _GeluTanh.PIECE:
         return _GeluTanh.apply(x)
     return F.gelu(x, approximate="tanh")
 

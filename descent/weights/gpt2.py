@@ -46,8 +46,9 @@ HEAD = "lm_head.weight"
 
 CLASSES = ("GPT2LMHeadModel", "GPT2Model")
 
+_ACTIVATIONS = {"gelu_new": "gelu", "gelu_pytorch_tanh": "gelu", "gelu": "gelu_exact"}
 _FIXED: dict[str, tuple[Any, ...]] = {  # what our GPT computes; another value would be another network
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "activation_function": tuple(_ACTIVATIONS),
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
@@ -60,7 +61,7 @@ _SIZES = {
     "n_positions": "context",
     "vocab_size": "vocab_size",
 }
-_FREE = {"depth", "dim", "heads", "groups", "context", "vocab_size", "hidden", "tied"}
+_FREE = {"feedforward", "depth", "dim", "heads", "groups", "context", "vocab_size", "hidden", "tied"}
 # Without effect on what a trained GPT-2 computes.
 _IDLE = {"rotary_base", "zero_init", "dropout", "attention_dropout"}
 
@@ -85,6 +86,7 @@ def config_from(table: Mapping[str, Any], where: str) -> GPTConfig:
         {
             **GPTConfig.gpt2().table(),
             **sizes,
+            "feedforward": _ACTIVATIONS[table.get("activation_function", "gelu_new")],
             "hidden": 0 if hidden is None else hidden,
             "tied": table.get("tie_word_embeddings", True),
             "dropout": table.get("resid_pdrop", 0.0),
@@ -107,7 +109,7 @@ def config_to(config: GPTConfig) -> dict[str, Any]:
         "n_inner": config.hidden_width,
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tied,
-        "activation_function": "gelu_new",
+        "activation_function": "gelu" if config.feedforward == "gelu_exact" else "gelu_new",
         "layer_norm_epsilon": 1e-5,
         "resid_pdrop": config.dropout,
         "embd_pdrop": config.dropout,
@@ -122,7 +124,7 @@ def is_gpt2(config: Any) -> bool:
         return False
     asked, published = config.model_dump(), GPTConfig.gpt2().model_dump()
     same = all(asked[name] == published[name] for name in published.keys() - _FREE - _IDLE)
-    return same and config.group_count == config.head_count
+    return same and config.feedforward in _ACTIVATIONS.values() and config.group_count == config.head_count
 
 
 def state_from(tensors: Mapping[str, Tensor], config: GPTConfig, where: str) -> dict[str, Tensor]:

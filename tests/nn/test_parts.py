@@ -36,8 +36,9 @@ def test_an_activation_is_its_formula_with_its_gradient(name):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_activation_in_bfloat16_is_near_its_formula(name):
-    x = torch.randn(400).bfloat16().requires_grad_()
+@pytest.mark.parametrize("size", [400, 2**19 + 7])  # more than one piece of the larger kernels
+def test_an_activation_in_bfloat16_is_near_its_formula(name, size):
+    x = (3 * torch.randn(size)).bfloat16().requires_grad_()
     exact = x.detach().double().requires_grad_()
     found, expected = ACTIVATIONS[name](x), FORMULAS[name](exact)
     found.sum().backward()

@@ -30,7 +30,16 @@ def loaded(folder):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"hidden": 50}, {"tied": False}, {"dropout": 0.2}, {"depth": 1, "heads": 7}], ids=str
+    "changes",
+    [
+        {},
+        {"hidden": 50},
+        {"tied": False},
+        {"dropout": 0.2},
+        {"depth": 1, "heads": 7},
+        {"feedforward": "gelu_exact"},
+    ],
+    ids=str,
 )
 def test_a_folder_written_by_transformers_gives_the_same_logits(changes, tmp_path):
     config = GPTConfig.gpt2(**{**TINY, **changes})
@@ -44,7 +53,11 @@ def test_a_folder_written_by_transformers_gives_the_same_logits(changes, tmp_pat
         torch.testing.assert_close(ours(tokens), theirs(tokens).logits)
 
 
-@pytest.mark.parametrize("changes", [{}, {"hidden": 50}, {"tied": False}, {"heads": 7, "groups": 7}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"hidden": 50}, {"tied": False}, {"heads": 7, "groups": 7}, {"feedforward": "gelu_exact"}],
+    ids=str,
+)
 def test_transformers_loads_what_we_export_and_gives_the_same_logits(changes, tmp_path):
     torch.manual_seed(1)
     ours = GPT(GPTConfig.gpt2(**{**TINY, **changes})).eval()
