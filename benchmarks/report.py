@@ -71,9 +71,11 @@ def enter(folder: str | Path | None, entries: Sequence[Mapping[str, Any]]) -> No
 
 
 def command() -> str:
-    """What was called, with the paths of this machine left out."""
+    """What was called, with the paths of this machine left out, and where its results went."""
     name = getattr(sys.modules["__main__"].__spec__, "name", None)
-    given = [f"{Path(part).name.upper()}_FOLDER" if os.path.isabs(part) else part for part in sys.argv[1:]]
+    pairs = zip(["", *sys.argv[1:]], sys.argv[1:], strict=False)
+    kept = [part for before, part in pairs if not {before, part} & {"--ledger", "--json"}]
+    given = [f"{Path(part).name.upper()}_FOLDER" if os.path.isabs(part) else part for part in kept]
     return " ".join(["python", "-m", name or "benchmarks", *given])
 
 

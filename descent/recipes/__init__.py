@@ -48,8 +48,11 @@ def get(name: str) -> Recipe:
     """The recipe of that name, or a `UserError` naming the nearest."""
     if name not in CATALOG:
         raise unknown("recipe", name, CATALOG)
+    from descent.recipes.claims import CLAIMS
+
     entry = CATALOG[name]
-    return getattr(importlib.import_module(f"descent.recipes.{entry.module}"), entry.function)()
+    recipe: Recipe = getattr(importlib.import_module(f"descent.recipes.{entry.module}"), entry.function)()
+    return recipe.replace(claim=CLAIMS[name].table()) if name in CLAIMS else recipe
 
 
 def resolve(where: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:

@@ -6,6 +6,7 @@ import pytest
 
 from descent import ledger
 from descent.recipes import CATALOG, get
+from descent.recipes.claims import CLAIMS
 
 CLAIMED = [name for name in CATALOG if get(name).claim is not None]
 
@@ -23,4 +24,5 @@ def test_a_claim_stands_in_the_ledger(name: str) -> None:
 
 
 def test_the_recipes_that_were_measured_say_so() -> None:
+    assert set(CLAIMS) == set(CLAIMED)
     assert {"gpt-shakespeare", "mlp-mnist", "lenet-mnist", "lenet-digits"} <= set(CLAIMED)

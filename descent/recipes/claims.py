@@ -1,0 +1,37 @@
+"""What the recipes were measured to reach, each with every seed that was run; the ledger says more.
+
+`python -m benchmarks.runs` measures; a recipe with any option changed carries no claim.
+"""
+
+from __future__ import annotations
+
+from statistics import mean
+from typing import Literal
+
+from descent.runs.recipe import Claim
+
+MACHINE = "2 threads of AMD EPYC, torch 2.13.0+cpu"
+
+
+def _of(
+    split: Literal["train", "validation", "test"], metric: str, values: tuple[float, ...], minutes: float
+) -> Claim:
+    """The result of seeds 1, 2, ...; `minutes` are those of the slowest run, evaluation included."""
+    return Claim(
+        metric=metric,
+        split=split,
+        value=round(mean(values), 5),
+        values=values,
+        seeds=tuple(range(1, len(values) + 1)),
+        minutes=minutes,
+        machine=MACHINE,
+    )
+
+
+CLAIMS: dict[str, Claim] = {
+    "mlp-mnist": _of("test", "accuracy", (0.991, 0.9906, 0.9911), 0.63),
+    "lenet-digits": _of("test", "accuracy", (0.99145, 0.9943, 0.9886), 0.15),
+    "lenet-mnist": _of("test", "accuracy", (0.9946, 0.9937, 0.9946), 1.91),
+    "gpt-shakespeare": _of("validation", "loss", (1.4645, 1.4748, 1.4662), 9.32),
+    "gpt-shakespeare-short": _of("validation", "loss", (1.5558, 1.5534, 1.5563), 1.31),
+}
