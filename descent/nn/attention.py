@@ -52,8 +52,8 @@ def attend(
     Returns:
         (batch, heads, queries, dim); zeros for a query that may attend to nothing.
     """
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    rules = _Rules(mask, bias, causal and q.shape[2] > 1, scale, dropout)
+    factor: float = q.shape[-1] ** -0.5 if scale is None else scale
+    rules = _Rules(mask, bias, causal and q.shape[2] > 1, factor, dropout)
     if q.dtype == k.dtype:
         out, probabilities = _by_a_path(q, k, v, rules, weights)
     else:  # a cache may hold keys and values in a wider type than the model's

@@ -207,6 +207,9 @@ def test_export_is_loaded_back_and_says_the_same(descent, gpt_run, tmp_path):
     }
     first = descent("generate", gpt_run, "--prompt", "床", *SHORT).out
     assert descent("generate", "folder", "--prompt", "床", *SHORT).out == first
+    (tmp_path / "runs" / "folder").mkdir(parents=True)
+    (tmp_path / "runs" / "folder" / "recipe.toml").write_text("", encoding="utf-8")
+    assert descent("generate", "folder", "--prompt", "床", *SHORT).out == first, "what is here comes first"
     assert "not empty" in descent("export", gpt_run, "--out", "folder", code=2).err
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 
 import pytest
 
@@ -152,8 +153,16 @@ def test_remove_refuses_a_run_in_use(descent, tmp_path, make_run):
 
 
 def test_looking_leaves_no_trace(descent, tmp_path, make_run):
-    run = make_run(tmp_path / "runs" / "a")
-    before = sorted(path.name for path in run.iterdir())
-    descent("runs", "list")
-    descent("runs", "show", run)
-    assert sorted(path.name for path in run.iterdir()) == before
+    runs = [make_run(tmp_path / "runs" / name) for name in "ab"]
+    for age, run in enumerate(runs):  # b is the older one
+        (run / "lock").write_text("process 1 on elsewhere\n", encoding="utf-8")
+        for path in run.iterdir():
+            os.utime(path, (1e9 - age, 1e9 - age))
+
+    def seen():
+        return [(path, path.stat().st_mtime, path.stat().st_size) for path in sorted(tmp_path.rglob("*"))]
+
+    before = seen()
+    assert [row["run"][-1] for row in descent("runs", "list", "--json").json] == ["b", "a"]
+    descent("runs", "show", runs[0])
+    assert seen() == before

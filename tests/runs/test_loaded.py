@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from run_tools import tiny
 from sklearn.datasets import load_digits
 
-from descent.errors import UserError
+from descent.errors import CorruptArtifact, UserError
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run
 from descent.runs.train import train
@@ -63,6 +64,58 @@ def test_several_prompts_are_answered_as_each_alone(writer: Run) -> None:
     together = loaded.complete(prompts, max_new_tokens=6, temperature=0.0)
     alone = [loaded.complete([prompt], max_new_tokens=6, temperature=0.0)[0] for prompt in prompts]
     assert [done.tokens for done in together] == [done.tokens for done in alone]
+
+
+def test_new_weights_are_used_at_once(writer: Run) -> None:
+    loaded, other = writer.load(), writer.load()
+    loaded.generate("river ", max_new_tokens=4)
+    with torch.no_grad():
+        for model in (loaded.model, other.model):
+            for parameter in model.parameters():
+                parameter.mul_(-0.7)
+    settings = {"max_new_tokens": 12, "temperature": 0.0}
+    assert loaded.generate("river ", **settings) == other.generate("river ", **settings)
+
+
+def test_a_prompt_follows_the_mark_that_documents_began_with(writer: Run, tmp_path: Path) -> None:
+    packed = train(tiny("packed", tmp_path), out=tmp_path / "run", quiet=True).load()
+    assert packed.tokenizer is not None
+    marked = [packed.tokenizer.end, *packed.tokenizer.encode("ri")]
+    with torch.inference_mode():
+        first = int(packed.model(torch.tensor([marked]))[0, -1].argmax())
+    assert packed.complete(["ri"], max_new_tokens=1, temperature=0.0)[0].tokens == [first]
+    assert writer.load().preparation["marked"] == (writer.load().preparation["start"] == [256])
+
+
+def test_recommended_ends_are_kept(writer: Run) -> None:
+    loaded = writer.load()
+    first = loaded.complete(["river "], max_new_tokens=1, temperature=0.0)[0].tokens[0]
+    loaded.defaults = {"stop_ids": (first,)}
+    done = loaded.complete(["river "], max_new_tokens=9, temperature=0.0)[0]
+    assert (done.reason, done.text) == ("stop", "")
+
+
+def test_only_files_the_manifest_names_are_read(writer: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(writer.folder, folder)
+    weights = Run(folder).checkpoint("best") / "model.safetensors"
+    shutil.copy(weights, weights.with_name("average.safetensors"))
+    weights.with_name("average.safetensors").write_bytes(b"not even a safetensors file")
+    assert Run(folder).load().generate("a", max_new_tokens=3, seed=1) == writer.load().generate(
+        "a", max_new_tokens=3, seed=1
+    )
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"labels": '])
+def test_a_damaged_file_of_a_run_is_said_to_be_damaged(writer: Run, tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(writer.folder, folder)
+    (folder / "data.json").write_text(text, encoding="utf-8")
+    with pytest.raises(CorruptArtifact, match=r"data\.json"):
+        Run(folder).load()
+    (folder / "recipe.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(CorruptArtifact, match=r"recipe\.toml"):
+        Run(folder).load()
 
 
 def test_text_ends_at_the_stop_string_and_without_it(writer: Run) -> None:
