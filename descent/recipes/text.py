@@ -26,7 +26,7 @@ def gpt() -> Recipe:
         schedule=CosineConfig(warmup=0.02),
         budget=Budget(steps=400, batch_size=16),
         evaluation=EvaluationPlan(every=100, batch_size=64),
-        samples=SamplePlan(every=100, prompt="", max_new_tokens=200),
+        samples=SamplePlan(every=100, prompt="", max_new_tokens=200, temperature=0.6, top_p=0.95),
     )
 
 
