@@ -23,7 +23,12 @@ from descent.runs.assemble import assemble
 from descent.runs.run import Run
 from descent.training.loop import train_step
 
-UNITS = {"loss": "nats", "accuracy": "share right", "distance": "of the largest weight", "bits_per_byte": "bits"}
+UNITS = {
+    "loss": "nats",
+    "accuracy": "share right",
+    "distance": "of the largest weight",
+    "bits_per_byte": "bits",
+}
 
 
 def main() -> None:
