@@ -42,7 +42,7 @@ RECIPES = {
     "gpt": [
         "gpt-names", "tokenizer.kind=byte", "data.document=line", "model.depth=1", "model.dim=16",
         "model.heads=2", "model.context=16", "model.bigram=false", "model.dropout=0.1",
-        "budget.batch_size=8", "budget.accumulate=2", "samples.every=0",
+        "budget.batch_size=8", "budget.accumulate=2", "samples.every=0", "precision=bf16",
     ],
 }  # fmt: skip
 
