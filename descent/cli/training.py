@@ -80,7 +80,7 @@ def fork(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Start a new run from a run's weights, with some options changed."""
+    """Start a new run from a run's weights, with some options changed; its steps count on."""
     changes = _changes(overrides)
     folder = find_run(run)
     from descent import api

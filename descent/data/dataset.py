@@ -220,7 +220,8 @@ class Dataset:
     def summary(self) -> str:
         """One line: the name, each split and its size."""
         parts = ", ".join(f"{name} {split.describe()}" for name, split in self.splits.items())
-        left_out = f"; {len(self.skipped)} files left out" if self.skipped else ""
+        count = len(self.skipped)
+        left_out = f"; {count} file{'s' if count > 1 else ''} left out" if count else ""
         return f"{self.name}: {parts}{left_out}"
 
 

@@ -175,7 +175,9 @@ def _from_folder(root: Path, config: ImageData) -> Pictures:
     if not root.is_dir():
         if root.is_file():
             raise UserError(
-                "images are given as a folder with one folder per class, or as X.npy", got=str(root)
+                "images are given as a folder with one folder per class, or as X.npy",
+                got=str(root),
+                hint="add data.type=table for a table",
             )
         raise missing(root)
     parts = {split: folder for folder in _folders(root) if (split := named(folder.name))}
@@ -193,7 +195,7 @@ def _from_folder(root: Path, config: ImageData) -> Pictures:
         raise UserError(
             f"{root} is no folder of images by class",
             got=f"{len(classes)} folders, {len(listed):,} images",
-            expected="one folder per class, each with images named " + " ".join(SUFFIXES),
+            expected="two folders or more, one per class, each with images named " + " ".join(SUFFIXES),
         )
     images, kept, skipped = _decode([file for _, _, file in listed], config)
     labels = np.array([listed[place][1] for place in kept], dtype=np.int64)

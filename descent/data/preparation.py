@@ -50,7 +50,7 @@ def encode_rows(preparation: Preparation, columns: Mapping[str, Any], where: str
             if word not in places:
                 near = nearest(str(word), categories)
                 raise UserError(
-                    f"{where}: {name} is {word!r} in row {row + 1:,}, which no training row has",
+                    f"{where}: {name} is {word!r} in row {row + 1:,}, which the data had nowhere",
                     expected="one of " + ", ".join(map(repr, categories)),
                     hint=f"did you mean {near!r}?" if near else None,
                 )

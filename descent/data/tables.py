@@ -103,6 +103,8 @@ def _read(config: TableData, entry: Entry | None, files: list[Path]) -> tuple[Ta
         columns, target = embedded.sklearn_table(entry.parser)
         return Table(columns, entry.name), config.target or target
     path = Path(str(config.path)).expanduser()
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", expected="a table: a .csv, .tsv or .npy file")
     if not path.is_file():
         raise missing(path)
     if path.suffix.lower() == ".npy":
@@ -262,7 +264,10 @@ def _prepare_target(table: Table, train: Table, target: str, config: TableData) 
     if isinstance(column, list):
         if config.task == "regression":
             raise UserError(
-                f"{train.where}: the target {target!r} holds words", expected="numbers, for a regression"
+                f"{train.where}: the target {target!r} holds words",
+                got=next(iter(column)),
+                expected="numbers, for a regression",
+                hint="objective.loss=cross_entropy takes words as classes",
             )
         labels = sorted(set(table.columns[target]))
     else:

@@ -127,8 +127,8 @@ def read_text(path: Path) -> str:
         raise UserError(
             f"{path} is not UTF-8: byte {error.start:,} (line {line:,}) begins no character",
             got=data[error.start : error.start + 4],
-            hint="convert it, for example from GB18030: iconv -f GB18030 -t UTF-8 "
-            f"{path.name} > new.txt; or remove the byte",
+            hint=f"convert it: iconv -f GB18030 -t UTF-8 {path.name} > new.txt (for European text WINDOWS-1252"
+            " in place of GB18030); or remove the byte",
         ) from None
     _refuse_binary(path, text[: 1 << 16])
     return text
@@ -156,7 +156,9 @@ def read_documents(path: str, unit: Unit, column: str) -> tuple[dict[str, list[s
     """
     files = find(path)
     splits = {file: named(file.stem) for file in files}
-    official = "train" in splits.values() and len(files) > 1
+    # A `train.py` somewhere deep in a folder of sources names no split.
+    top = min(len(file.parts) for file in files)
+    official = len(files) > 1 and any(splits[f] == "train" for f in files if len(f.parts) == top)
     found: dict[str, list[str]] = {}
     running = unit == "file"
     for file in files:
@@ -165,6 +167,7 @@ def read_documents(path: str, unit: Unit, column: str) -> tuple[dict[str, list[s
             raise UserError(
                 f"{file.name} stands beside files named for splits, but names none",
                 expected="only train, validation and test files, or none of these",
+                hint="move one or the other, or choose with a pattern such as data.path='folder/*.txt'",
             )
         structured = file.suffix.lower() in (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
         running = running and not structured

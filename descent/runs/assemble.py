@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
@@ -51,9 +51,12 @@ class Parts:
         return average.swapped(self.state.model) if average else nullcontext()
 
     def evaluate(self, split: str) -> Evaluation:
-        """Scores the model, with its averaged weights where it has them, on a whole split."""
+        """Scores the model, with its averaged weights where it has them, on a whole split.
+
+        Errors of values (`mae`, `rmse`) are in the target's own units; the loss is what is trained on.
+        """
         with self.averaged():
-            return evaluate(
+            found = evaluate(
                 self.state.model,
                 self.objective,
                 self.dataset.splits[split],
@@ -61,6 +64,9 @@ class Parts:
                 device=str(self.settings.device),
                 cast=autocast(self.settings.device, self.settings.precision),
             )
+        unit = self.dataset.preparation.get("target_std", 1.0)
+        errors = {name: found.metrics[name] * unit for name in ("mae", "rmse") if name in found.metrics}
+        return replace(found, metrics={**found.metrics, **errors})
 
 
 def load_data(

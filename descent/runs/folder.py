@@ -34,7 +34,7 @@ def open_run(where: str | Path) -> Path:
     raise UserError(f"{folder} does not exist", hint="`descent runs list` shows the runs there are")
 
 
-def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
+def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool | None = None) -> Path:
     """Makes the folder for a new run: `out`, or `runs/<recipe>/<time>` in the current folder."""
     if out is None:
         base = Path("runs") / recipe.name
@@ -56,8 +56,12 @@ def new_folder(recipe: Recipe, out: str | Path | None, overwrite: bool) -> Path:
     return folder
 
 
-def check_target(folder: Path, overwrite: bool) -> None:
-    """Raises a `UserError` if a new run cannot take this folder; changes nothing."""
+def check_target(folder: Path, overwrite: bool | None = None) -> None:
+    """Raises a `UserError` if a new run cannot take this folder; changes nothing.
+
+    Args:
+        overwrite: whether a run that is there may go; None where that is no choice.
+    """
     if not safe_name(folder.name):
         raise UserError(f"a run cannot be called {folder.name!r}", expected=NAME_RULE)
     if not folder.exists():
@@ -71,7 +75,9 @@ def check_target(folder: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UserError(
             f"{folder} already holds a run",
-            hint=f"`descent train --resume {folder}` goes on with it; --overwrite removes it first",
+            hint=f"`descent train --resume {folder}` goes on with it; --overwrite removes it first"
+            if overwrite is not None
+            else "choose another folder",
         )
     check_removable(folder)
     with RunLock(folder):

@@ -46,7 +46,8 @@ def load(
 
 
 def _published(where: str | Path, path: Path, revision: str | None, allow_nonfinite: bool) -> Loaded:
-    if path.is_dir() and not is_folder(path):
+    local = path.is_dir() or (path.parent.is_dir() and path.parent != Path())
+    if local and not is_folder(path):
         open_run(path)  # raises, naming what is missing
     found = load_pretrained(where, revision, allow_nonfinite=allow_nonfinite)
     labels = found.extra.get("labels")

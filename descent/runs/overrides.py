@@ -27,16 +27,24 @@ def apply(tables: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any], 
     if isinstance(overrides, Mapping):
         changes = nest({key: list(v) if isinstance(v, tuple) else v for key, v in overrides.items()})
     else:
-        for text in overrides:
+        # A type makes a table start afresh, so it goes before that table's other options.
+        for text in sorted(overrides, key=lambda text: not text.partition("=")[0].strip().endswith(".type")):
             current = merge(tables, changes)
             key, value = parse_override(Recipe, current, text)
             changes = merge(changes, nest({key: value}))
-    merged = merge(tables, exclusive(changes))
+    before, merged = tables, merge(tables, exclusive(changes))
     other = any(tables.get(table) != merged.get(table) for table in ("data", "tokenizer"))
     tables = renew_sizes(merged, changes) if other else merged
     if changes:
         tables.pop("claim", None)  # a changed recipe has not been measured
+    if _place(tables) != _place(before) and "about" not in changes:
+        tables["about"] = ""  # it speaks of other data
     return Recipe.read(tables, where=where)
+
+
+def _place(tables: Mapping[str, Any]) -> tuple[Any, Any]:
+    data = tables.get("data")
+    return (data.get("source"), data.get("path")) if isinstance(data, Mapping) else (None, None)
 
 
 def exclusive(changes: Mapping[str, Any]) -> dict[str, Any]:

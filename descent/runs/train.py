@@ -140,7 +140,7 @@ def fork(
     if recipe.tokenizer != run.recipe.tokenizer:
         raise UserError("a fork keeps its parent's tokenizer: the weights belong to its tokens")
     if out is not None:
-        check_target(Path(out), overwrite=False)
+        check_target(Path(out))
     tune_allocator()
     parts = assemble(recipe, tokenizer=run.tokenizer, progress=_shows_bars(quiet))
     source = run.checkpoint(step if step is not None else "last")
@@ -148,9 +148,9 @@ def fork(
     if parts.state.step >= parts.settings.steps:
         raise UserError(
             f"{source} is at step {parts.state.step}, and the recipe ends at {parts.settings.steps}",
-            hint=f"add budget.steps={2 * parts.settings.steps}",
+            hint=f"steps count on: budget.steps={parts.state.step + parts.settings.steps} trains so many more",
         )
-    folder = new_folder(recipe, out, overwrite=False)
+    folder = new_folder(recipe, out)
     with disk_errors(folder), RunLock(folder):
         _begin(folder, parts, {"parent": str(run.folder), "parent_step": parts.state.step})
         checkpoint.save(folder / "checkpoints", parts.state)
@@ -240,7 +240,8 @@ def _finish(folder: Path, parts: Parts, course: Course, log: MetricsLog, progres
 def _heading(folder: Path, parts: Parts) -> list[str]:
     recipe, state = parts.recipe, parts.state
     count = sum(parameter.numel() for parameter in state.model.parameters())
-    where = f"{recipe.device}, {recipe.precision}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    where = f"{recipe.device}, {recipe.precision}, {threads} thread{'s' if threads > 1 else ''}"
     start = f" from step {state.step}" if state.step else ""
     lines = [
         f"run        {folder}",

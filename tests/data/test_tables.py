@@ -70,7 +70,7 @@ def test_a_new_row_that_does_not_fit_is_explained(tmp_path: Path):
     preparation = table(tmp_path, rows(), target="price").preparation
     good = {"a": 1, "b": 2, "colour": "红"}
     for change, message in (
-        ({"colour": "黄"}, "colour is '黄' in row 1, which no training row has"),
+        ({"colour": "黄"}, "colour is '黄' in row 1, which the data had nowhere"),
         ({"a": "many"}, "a is not a number"),
         ({"a": float("inf")}, "a is infinite"),
     ):
@@ -96,6 +96,11 @@ def test_a_word_or_class_that_occurs_once_is_no_matter(tmp_path: Path):
 def test_tables_as_other_programs_write_them(tmp_path: Path, header: str, said: str):
     with pytest.raises(UserError, match=said):
         table(tmp_path, header + "\n1,2,3\n4,5,6\n7,8,9\n", target="y")
+
+
+def test_a_folder_is_no_table(tmp_path: Path):
+    with pytest.raises(UserError, match=r"is a folder(.|\n)*\.csv"):
+        load_examples(TableData(path=str(tmp_path), target="y"))
 
 
 def test_blank_cells_follow_the_policy(tmp_path: Path):

@@ -276,6 +276,13 @@ def test_source_and_path_exclude_each_other():
         load_text(TextData(source="mnist"))
 
 
+def test_a_train_file_deep_in_a_folder_names_no_split(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    for name in ("a.py", "deep/train.py", "deep/b.py"):
+        (tmp_path / name).write_text("print('some words to read')\n" * 40, encoding="utf-8")
+    assert load_text(TextData(path=str(tmp_path))).about != "splits as the files are named"
+
+
 def test_files_of_a_folder_that_are_not_read_are_named(tmp_path: Path):
     for name in ("a.txt", "b.html", ".hidden.html"):
         (tmp_path / name).write_text("some words to read. " * 40, encoding="utf-8")

@@ -89,6 +89,19 @@ def test_other_data_bring_other_sizes() -> None:
     assert override(filled, ["data.source=mnist", "model.outputs=10"]).model.outputs == 10  # type: ignore[union-attr]
 
 
+def test_the_order_of_options_does_not_matter() -> None:
+    mine = ["data.path=t.csv", "data.target=kind", "data.type=table", "model.hidden=[9]", "model.type=mlp"]
+    recipe = resolve("linear-diabetes", mine)
+    assert recipe == resolve("linear-diabetes", mine[::-1])
+    assert (recipe.data.path, recipe.data.source, recipe.model.hidden) == ("t.csv", None, (9,))  # type: ignore[union-attr]
+
+
+def test_what_is_said_of_a_recipes_data_is_not_said_of_other_data() -> None:
+    assert resolve("gpt", ["data.path=book.txt"]).about == ""
+    assert resolve("gpt", ["data.path=book.txt", "about=my book"]).about == "my book"
+    assert resolve("gpt", ["budget.steps=5"]).about
+
+
 def test_a_changed_recipe_claims_nothing() -> None:
     claim = {"metric": "loss", "split": "validation", "value": 1.0, "minutes": 1.0, "machine": "here"}
     recipe = get("gpt").replace(claim=claim)

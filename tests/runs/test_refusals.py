@@ -73,6 +73,27 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path: Path, monkeypatch: pyt
     assert (again.step, final_hash(again)) == (whole.step, final_hash(whole))
 
 
+def test_a_fork_says_how_its_steps_count_and_where_it_may_go(tmp_path: Path) -> None:
+    run = train(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
+    with pytest.raises(UserError, match=r"budget\.steps=12 trains so many more"):
+        fork(run.folder, ["budget.steps=5"], out=tmp_path / "fork", quiet=True)
+    with pytest.raises(UserError, match="already holds a run") as caught:
+        fork(run.folder, ["budget.steps=12"], out=run.folder, quiet=True)
+    assert "--overwrite" not in str(caught.value)
+
+
+def test_errors_are_in_the_units_of_the_target(tmp_path: Path) -> None:
+    text = "a,y\n" + "".join(f"{n},{1000 * n + n * n % 7}\n" for n in range(200))
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    changes = [f"data.path={tmp_path / 't.csv'}", "data.target=y", "budget.steps=30"]
+    run = train(resolve("linear-diabetes", changes), out=tmp_path / "run", quiet=True)
+    rows = [{"a": n} for n in range(200)]
+    errors = [row["value"] - (1000 * n + n * n % 7) for n, row in enumerate(run.load().predict(rows))]
+    sizes = {name: run.evaluate(name) for name in ("train", "validation", "test")}
+    total = sum(found.metrics["mae"] * found.examples for found in sizes.values())
+    assert total / 200 == pytest.approx(sum(map(abs, errors)) / 200, rel=1e-3)
+
+
 def test_a_fork_keeps_the_tokenizer_of_its_weights(tmp_path: Path) -> None:
     run = train(tiny("gpt", tmp_path), out=tmp_path / "run", quiet=True)
     with pytest.raises(UserError, match="tokenizer"):
