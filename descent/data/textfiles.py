@@ -127,8 +127,8 @@ def read_text(path: Path) -> str:
         raise UserError(
             f"{path} is not UTF-8: byte {error.start:,} (line {line:,}) begins no character",
             got=data[error.start : error.start + 4],
-            hint=f"convert it: iconv -f GB18030 -t UTF-8 {path.name} > new.txt (for European text WINDOWS-1252"
-            " in place of GB18030); or remove the byte",
+            hint=f"convert it: iconv -f GB18030 -t UTF-8 {path.name} > new.txt (European text: WINDOWS-1252,"
+            " not GB18030); or remove the byte",
         ) from None
     _refuse_binary(path, text[: 1 << 16])
     return text

@@ -148,7 +148,7 @@ def fork(
     if parts.state.step >= parts.settings.steps:
         raise UserError(
             f"{source} is at step {parts.state.step}, and the recipe ends at {parts.settings.steps}",
-            hint=f"steps count on: budget.steps={parts.state.step + parts.settings.steps} trains so many more",
+            hint=f"steps count on: add budget.steps={parts.state.step + parts.settings.steps}",
         )
     folder = new_folder(recipe, out)
     with disk_errors(folder), RunLock(folder):
