@@ -60,12 +60,12 @@ def causal_loss(model: Any, batch: Batch, chunk: int = 0) -> tuple[Float[Tensor,
     chunk = min(chunk or max(1, LOGITS_AT_ONCE // model.config.vocab_size), len(targets))
     # Equal chunks: a small last one would cost as much for the head's gradient as a whole one.
     chunk = ceil(len(targets) / ceil(len(targets) / chunk))
-    parameters = [p for p in model.parameters() if p.requires_grad]
     if chunk >= len(targets):
         return _cross_entropy(model.unembed, features, targets), count
     if not torch.is_grad_enabled():
         parts = zip(features.split(chunk), targets.split(chunk), strict=True)
         return torch.stack([_cross_entropy(model.unembed, f, t) for f, t in parts]).sum(), count
+    parameters = [p for p in model.parameters() if p.requires_grad]
     return _ChunkedCrossEntropy.apply(features, targets, model.unembed, chunk, *parameters), count
 
 
