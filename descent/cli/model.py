@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from descent.cli.inputs import read_inputs
 from descent.cli.places import find_run
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
-from descent.errors import UserError
+from descent.errors import UserError, unknown
 from descent.runs.layout import is_run
 from descent.runs.progress import format_metric
 
@@ -96,8 +97,10 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the class of images, or the class or value of rows."""
-    items = read_inputs(inputs)
-    results = _load(model, checkpoint).predict([item for _, item in items])
+    items, loaded = read_inputs(inputs), _load(model, checkpoint)
+    if isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
+        _check_names(items[0][1], loaded.preparation)
+    results = loaded.predict([item for _, item in items])
     named = [{"input": name, **result} for (name, _), result in zip(items, results, strict=True)]
     if as_json:
         print_json(named)
@@ -252,6 +255,14 @@ def _which(text: str) -> Any:
     if text.isascii() and text.isdigit():
         return int(text)
     raise UserError("--checkpoint", got=text, expected="best, last, or the number of a step")
+
+
+def _check_names(row: dict[str, Any], preparation: Mapping[str, Any]) -> None:
+    """A word typed by hand that names no column is a mistake, unlike another column of a file."""
+    columns = [feature["name"] for feature in preparation.get("features", ())]
+    for name in row:
+        if columns and name not in (*columns, preparation.get("target")):
+            raise unknown("column", name, columns)
 
 
 def _runners_up(result: dict[str, Any]) -> str:

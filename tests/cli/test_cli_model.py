@@ -95,6 +95,7 @@ def test_cells_mean_what_they_meant_in_training(descent, tmp_path):
     assert [row["value"] for row in found[0]] == [row["value"] for row in found[1]]
     row = descent("predict", "run", "size=3", "code=A", "--json").json
     assert row[0]["value"] == found[0][1]["value"]
+    assert "did you mean 'code'" in descent("predict", "run", "size=3", "cod=A", code=2).err
 
 
 @pytest.mark.parametrize(
