@@ -15,6 +15,10 @@ MODELS: dict[str, tuple[str, str, str]] = {
     "linear": ("descent.models.linear", "LinearConfig", "Linear"),
     "mlp": ("descent.models.mlp", "MLPConfig", "MLP"),
     "lenet": ("descent.models.lenet", "LeNetConfig", "LeNet"),
+    "alexnet": ("descent.models.alexnet", "AlexNetConfig", "AlexNet"),
+    "resnet": ("descent.models.resnet", "ResNetConfig", "ResNet"),
+    "airbench": ("descent.models.airbench", "AirbenchConfig", "Airbench"),
+    "vit": ("descent.models.vit", "ViTConfig", "ViT"),
     "gpt": ("descent.models.gpt", "GPTConfig", "GPT"),
 }
 """name -> (module, name of the config class, name of the model class)"""

@@ -48,6 +48,9 @@ GPT_2 = {
     "position": "learned", "norm": "layer", "feedforward": "gelu", "bias": True, "qk_norm": False,
     "tied": True, "softcap": 0.0, "zero_init": False, "embedding_norm": False,
 }  # fmt: skip
+ALEXNET = {"outputs": 4, "channels": [8, 12, 8, 8, 12], "hidden": 16}
+RESNET = {"outputs": 4, "depths": [2, 1], "widths": [8, 16]}
+VIT = {"outputs": 4, "depth": 2, "dim": 24, "heads": 3, "patch": 4}
 OUT = (BATCH, TIME, VOCAB)
 
 SPECIMENS = {
@@ -68,6 +71,47 @@ SPECIMENS = {
     ),
     "lenet in colour": Specimen(
         "lenet", numbers(3, 40, 36), (BATCH, 4), {"inputs": [3, 40, 36], "outputs": 4}
+    ),
+    "alexnet": Specimen(
+        "alexnet", numbers(3, 67, 67), (BATCH, 4), {**ALEXNET, "inputs": [3, 67, 67], "dropout": 0.2}
+    ),
+    "alexnet of 2014": Specimen(
+        "alexnet",
+        numbers(3, 63, 70),
+        (BATCH, 4),
+        {**ALEXNET, "inputs": [3, 63, 70], "padding": 2, "towers": 1, "response_norm": False},
+    ),
+    "alexnet for small images": Specimen(
+        "alexnet",
+        numbers(1, 32, 32),
+        (BATCH, 4),
+        {**ALEXNET, "inputs": [1, 32, 32], "kernel": 5, "stride": 1, "padding": 2},
+    ),
+    "resnet": Specimen("resnet", numbers(3, 40, 32), (BATCH, 4), {**RESNET, "inputs": [3, 40, 32]}),
+    "resnet of bottlenecks": Specimen(
+        "resnet", numbers(3, 40, 32), (BATCH, 4), {**RESNET, "inputs": [3, 40, 32], "block": "bottleneck"}
+    ),
+    "resnet for small images": Specimen(
+        "resnet",
+        numbers(1, 9, 8),
+        (BATCH, 4),
+        {**RESNET, "inputs": [1, 9, 8], "stem": "small", "shortcut": "padded"},
+    ),
+    "resnet with pre-activation": Specimen(
+        "resnet", numbers(3, 40, 32), (BATCH, 4), {**RESNET, "inputs": [3, 40, 32], "preactivation": True}
+    ),
+    "airbench": Specimen(
+        "airbench",
+        numbers(3, 16, 20),
+        (BATCH, 4),
+        {"inputs": [3, 16, 20], "outputs": 4, "widths": [8, 12, 16]},
+    ),
+    "vit": Specimen("vit", numbers(3, 12, 8), (BATCH, 4), {**VIT, "inputs": [3, 12, 8]}),
+    "vit with mean pooling and a stem": Specimen(
+        "vit",
+        numbers(1, 8, 8),
+        (BATCH, 4),
+        {**VIT, "inputs": [1, 8, 8], "pool": "mean", "stem": [6, 24], "dropout": 0.3},
     ),
     "gpt": Specimen("gpt", tokens, OUT, GPT),
     "gpt as gpt2": Specimen("gpt", tokens, OUT, {**GPT, **GPT_2}),

@@ -9,6 +9,7 @@ import pytest
 import torch
 from battery import BATCH, SPECIMENS, TIME, Specimen
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from descent.errors import UserError
 from descent.models import MODELS, build, config_class
@@ -109,11 +110,12 @@ def test_a_batch_equals_its_rows(specimen: Specimen):
 
 
 @each
-def test_training_mode_differs_only_by_dropout(specimen: Specimen):
+def test_training_mode_differs_only_by_dropout_and_batch_norm(specimen: Specimen):
     model, inputs = specimen.build(), specimen.inputs()
     expected = model(inputs)
     same = torch.equal(model.train()(inputs), expected)
-    assert same == (specimen.sizes.get("dropout", 0.0) == 0.0)
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert same == (getattr(model.config, "dropout", 0.0) == 0.0 and not normed)
 
 
 @each_decoder
