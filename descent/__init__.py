@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from descent import explain
     from descent.api import load, train
     from descent.runs.recipe import Recipe
     from descent.runs.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Run", "__version__", "load", "train"]
+__all__ = ["Recipe", "Run", "__version__", "explain", "load", "train"]
 
 _HOME = {
     "Recipe": "descent.runs.recipe",
@@ -25,10 +26,12 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'descent' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "explain":
+        return import_module("descent.explain")
+    if name not in _HOME:
+        raise AttributeError(f"module 'descent' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
 
 

@@ -1,16 +1,18 @@
-"""`descent data list|show|fetch|path`: the data sets known by name."""
+"""`descent data list|show|fetch|path|batch`: the data sets known by name, and what a network gets of them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from descent.cli.places import check_recipe, complete_recipe
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
 from descent.errors import UserError
 from descent.runs.progress import format_bytes
 
-app = typer.Typer(no_args_is_help=True, help="List, show and fetch data sets.")
+app = typer.Typer(no_args_is_help=True, help="List, show, fetch and draw data sets.")
 
 
 def _names(incomplete: str) -> list[str]:
@@ -21,6 +23,10 @@ def _names(incomplete: str) -> list[str]:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A data set's name.", autocompletion=_names)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _size(count: int) -> str:
+    return format_bytes(count) if count else "not published"
 
 
 def add_to(parent: typer.Typer) -> None:
@@ -45,7 +51,7 @@ def print_data(as_json: bool) -> None:
         [
             row["name"],
             row["kind"],
-            "embedded" if row["embedded"] else format_bytes(row["bytes"]),
+            "embedded" if row["embedded"] else _size(row["bytes"]),
             row["about"],
         ]
         for row in rows
@@ -62,11 +68,11 @@ def show_data(name: Name, as_json: Json = False) -> None:
     if as_json:
         print_json(facts)
         return
-    size = "embedded, no download" if facts["embedded"] else format_bytes(facts["bytes"])
+    size = "embedded, no download" if facts["embedded"] else _size(facts["bytes"])
     keys = ("name", "kind", "about", "licence", "citation")
     print_pairs([*((key, facts[key]) for key in keys), ("size", size)])
     for file in facts["files"]:
-        print_text(f"\n{file['name']}  {format_bytes(file['bytes'])}")
+        print_text(f"\n{file['name']}  {_size(file['bytes'])}")
         print_text(f"  from  {file['url']}\n  sum   {file['checksum']}")
         print_text(f"  here  {file['path'] or 'not yet: descent data fetch ' + name}")
 
@@ -99,3 +105,29 @@ def data_path(name: Name) -> None:
         raise UserError(f"{name} is not on this machine", got=missing, hint=f"descent data fetch {name}")
     for file in files:
         print_text(file["path"])
+
+
+@app.command("batch")
+def draw_batch(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe's name or a TOML file.", autocompletion=complete_recipe
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options that differ.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The PNG to write.", show_default="NAME-batch-STEP.png")
+    ] = None,
+    step: Annotated[int, typer.Option(min=0, help="Whose batch; steps count from 0.")] = 0,
+    images: Annotated[int, typer.Option(min=1, max=400, help="The most that are drawn.")] = 64,
+) -> None:
+    """Draw the images of a step's batch, altered as in training, with their labels; prints the file."""
+    check_recipe(recipe)
+    from descent.recipes import resolve
+    from descent.runs.batch_figure import show_batch
+
+    resolved = resolve(recipe, overrides or ())
+    print_text(str(show_batch(resolved, out or Path(f"{resolved.name}-batch-{step}.png"), step, images)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from descent.errors import UserError
 
-__all__ = ["read_inputs"]
+__all__ = ["images_of", "read_inputs"]
 
 LARGEST_FILE = 100_000_000
 
@@ -19,7 +19,8 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
 
     Args:
         words: files (`.csv`, `.tsv`, `.json`, `.jsonl` and `.ndjson` hold rows, anything else is an image),
-            or `name=value` words that together make one row.
+            folders (every image in them, at any depth, by name), or `name=value` words that together make
+            one row.
     """
     pairs = [word for word in words if "=" in word and not Path(word).exists()]
     if pairs and len(pairs) < len(words):
@@ -31,9 +32,13 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for word in words:
         path = Path(word)
+        if path.is_dir():
+            found += [(str(file), file) for file in images_of(path)]
+            continue
         if not path.is_file():
             raise UserError(
-                f"{path} is not a file", hint="give image files, a CSV or JSON file, or name=value words"
+                f"{path} is not a file",
+                hint="give image files or folders, a CSV or JSON file, or name=value words",
             )
         rows = _rows(path)
         found += (
@@ -42,6 +47,20 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
     if not found:
         raise UserError("there are no rows in " + ", ".join(words))
     return found
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The image files of a folder and of the folders in it, known by their names' endings.
+
+    Raises:
+        UserError: there are none.
+    """
+    from descent.data.pictures import SUFFIXES
+
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise UserError(f"there is no image in {folder}", expected="files named " + " ".join(SUFFIXES))
+    return files
 
 
 def _rows(path: Path) -> list[dict[str, Any]] | None:

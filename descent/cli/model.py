@@ -18,7 +18,9 @@ from descent.runs.layout import is_run
 from descent.runs.progress import format_metric
 
 if TYPE_CHECKING:
+    from descent.evaluation import Evaluation
     from descent.runs.loaded import Loaded
+    from descent.runs.run import Run
 
 PANEL = "Use"
 CONFUSION_CLASSES = 20
@@ -63,6 +65,12 @@ def evaluate(
         ),
     ] = None,
     checkpoint: Checkpoint = "best",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Of a classifier, write figures, the most wrong images and all numbers."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Score a run on a whole split."""
@@ -71,16 +79,34 @@ def evaluate(
 
     opened = api.Run(folder)
     split = split or opened.default_split
-    evaluation = opened.evaluate(split, which)
+    evaluation = opened.report(report, split, which) if report else opened.evaluate(split, which)
     if as_json:
         facts = {"run": str(folder), "checkpoint": which, "split": split, "examples": evaluation.examples}
         print_json({**facts, "metrics": evaluation.metrics, "confusion": evaluation.confusion})
         return
+    _print_evaluation(opened, split, evaluation)
+    if report:
+        note(f"the report is in {report}")
+
+
+def _print_evaluation(run: Run, split: str, evaluation: Evaluation) -> None:
     print_pairs([("split", split), ("examples", f"{evaluation.examples:,}")])
     print_pairs((name.replace("_", " "), format_metric(name, v)) for name, v in evaluation.metrics.items())
     matrix = evaluation.confusion
-    if matrix and len(matrix) <= CONFUSION_CLASSES:
-        print_text("\nrows: true class, columns: predicted class")
+    if not matrix or evaluation.predictions is None:
+        return
+    from descent.evaluation import class_scores
+
+    labels, scores = run.labels or tuple(map(str, range(len(matrix)))), class_scores(evaluation.predictions)
+    print_pairs((f"macro {name}", f"{100 * value:.2f}%") for name, value in scores.macro.items())
+    print_text("")
+    shares = zip(scores.precision, scores.recall, scores.f1, strict=True)
+    rows = [[f"{100 * share:.2f}%" for share in row] for row in shares]
+    table = [[name, *row, f"{n:,}"] for name, row, n in zip(labels, rows, scores.support, strict=True)]
+    columns = ["precision", "recall", "F1", "examples"]
+    print_table(["class", *columns], table, numbers=columns)
+    if len(matrix) <= CONFUSION_CLASSES:
+        print_text("\nrows: true class, columns: predicted class, in the same order")
         columns = [str(number) for number in range(len(matrix))]
         print_table(["", *columns], [[i, *row] for i, row in enumerate(matrix)], numbers=columns)
 
@@ -90,18 +116,38 @@ def predict(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE|NAME=VALUE", help="Images; or rows: a CSV or JSON file, or name=value words."
+            metavar="FILE|FOLDER|NAME=VALUE",
+            help="Images, or folders of them; or rows: a CSV or JSON file, or name=value words.",
         ),
     ],
     checkpoint: Checkpoint = "best",
     as_json: Json = False,
 ) -> None:
-    """Predict the class of images, or the class or value of rows."""
+    """Predict the class of images, or the class or value of rows.
+
+    A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
+    """
     items, loaded = read_inputs(inputs), _load(model, checkpoint)
     if isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
         _check_names(items[0][1], loaded.preparation)
-    results = loaded.predict([item for _, item in items])
-    named = [{"input": name, **result} for (name, _), result in zip(items, results, strict=True)]
+    named, broken = [], []
+    results = loaded.predictions([item for _, item in items])
+    for (name, _), result in zip(items, results, strict=True):
+        if not isinstance(result, UserError):
+            named.append({"input": name, **result})
+        elif not isinstance(items[0][1], Path) or len(items) == 1:
+            raise result
+        else:
+            broken.append(name)
+            note(f"left out: {result.what}")
+    if not named:
+        raise UserError(f"none of {len(broken):,} images could be read")
+    _print_predictions(named, as_json)
+    if any(name in broken for name in inputs):
+        raise typer.Exit(1)
+
+
+def _print_predictions(named: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(named)
     elif "label" in named[0]:

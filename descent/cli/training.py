@@ -1,14 +1,15 @@
-"""`descent train` and `descent fork`."""
+"""`descent train`, `descent fork` and `descent find-rate`."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from descent.cli.places import check_recipe, complete_recipe, find_run
-from descent.cli.terminal import print_text
+from descent.cli.terminal import note, print_json, print_pairs, print_text
 from descent.errors import UserError, nearest
 from descent.recipes import CATALOG
 
@@ -26,7 +27,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (train, fork):
+    for function in (train, fork, find_rate):
         app.command(rich_help_panel=PANEL, epilog=EPILOG, context_settings=LENIENT)(function)
 
 
@@ -88,6 +89,40 @@ def fork(
     print_text(str(api.fork(folder, changes, out=out, step=step, quiet=quiet).folder))
 
 
+def find_rate(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe's name or a TOML file.", autocompletion=complete_recipe
+        ),
+    ],
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="The picture of the curve.")] = Path("find-rate.png"),
+    low: Annotated[float, typer.Option(help="The first learning rate tried.")] = 1e-7,
+    high: Annotated[float, typer.Option(help="The last one.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="How many are tried.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Try rising learning rates on a recipe, draw the loss over them, and suggest one."""
+    changes = _changes(overrides)
+    check_recipe(recipe)
+    if out.suffix.lower() != ".png":
+        raise UserError("--out must name a PNG", got=str(out), hint=f"--out {out.with_suffix('.png')}")
+    from descent.recipes import resolve
+    from descent.runs import finder
+
+    resolved = resolve(recipe, changes)
+    curve = finder.find_rate(resolved, low=low, high=high, steps=steps)
+    picture = finder.draw(curve, out, f"Learning rates for {resolved.name}")
+    if as_json:
+        print_json({**asdict(curve), "picture": str(picture)})
+        return
+    note(
+        f"steepest descent at {curve.steepest:.2g}, a tenth of the rate with the least loss {curve.tenth:.2g}"
+    )
+    print_pairs([("try", curve.advice), ("curve", picture)])
+
+
 def _changes(words: list[str] | None) -> list[str]:
     """The key=value words, after a kind answer to what is none."""
     for word in words or ():
@@ -121,4 +156,9 @@ def _resolved(where: str, changes: list[str], is_folder: bool) -> str:
 
     if is_folder:
         return recipe_toml(override(read_recipe(Path(where) / "recipe.toml"), changes))
-    return recipe_toml(resolve(where, changes))
+    recipe = resolve(where, changes)
+    if recipe.transfer is not None:
+        from descent.runs.transfer import adopted, read_source
+
+        recipe = adopted(recipe, read_source(recipe.transfer.weights))
+    return recipe_toml(recipe)

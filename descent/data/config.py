@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import model_validator
 
 from descent.config import Config, Field, Items
+from descent.data.augment_config import Augment
 
 __all__ = ["DataConfig", "ImageData", "TableData", "TextData"]
 
@@ -95,16 +96,19 @@ class ImageData(_Sourced):
     Attributes:
         source: a registered set of images.
         path: a folder with one folder of images per class (inside `train`, `validation`, `test` folders
-            where those exist), or an `X.npy` file.
-        target: for `.npy` the file of labels in the same folder; empty = `y.npy` for `X.npy`.
+            where those exist), a CSV of paths and labels, or an `X.npy` file. The paths of a CSV start at
+            its folder and stay in it; a column `split` (train, validation, test) may stand beside them.
+        target: for a CSV the column of labels; empty = `label`, or the second one. For `.npy` the file of
+            labels in the same folder; empty = `y.npy` for `X.npy`.
         size: height and width the images are brought to; empty = their own, or 32 x 32 when they differ.
         channels: 1 grey, 3 colour, 0 = grey when every image is grey.
         fit: how an image of another shape fills that size: `crop` the middle, `pad` the border, `stretch`.
-        augment: random changes of the training images: `shift` by up to two pixels, or `affine`
-            (rotation, scale, shear and shift).
+        augment: random changes of the training images: a table (see `Augment`), or the name of a preset,
+            `none`, `shift`, `affine` or `standard`.
         classes: how many classes there are, for labels in a `.npy`; 0 = by the largest label.
+        per_class: the most training images of a class, chosen by hash, for learning from few; 0 = all.
         validation: the share held out for validation, of the training part where a test part is official;
-            unset = 0.1, or the 5,000 images of MNIST and Fashion-MNIST.
+            unset = 0.1, or so many images as a named set says of itself (MNIST 5,000).
         test: the share held out for testing, where no test part is official.
     """
 
@@ -113,8 +117,9 @@ class ImageData(_Sourced):
     size: Items[Annotated[int, Field(ge=1, le=4096)]] = ()
     channels: Literal[0, 1, 3] = 0
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    augment: Literal["none", "shift", "affine"] = "none"
+    augment: Augment = Augment()
     classes: int = Field(default=0, ge=0, le=100_000)
+    per_class: int = Field(default=0, ge=0)
     validation: Fraction | None = None
     test: Fraction = 0.2
 

@@ -3,7 +3,7 @@
 A split never remembers where it is: `gather(indices, seed, epoch)` is a pure function. With
 `seed=None` it gives the examples as they are, which is what evaluation sees.
 
-Legend: N examples, T row length, C channels, H height, W width.
+Legend: N examples, M examples and those they are mixed with, T row length, C channels, H height, W width.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from descent.data import augment as augmentation
-from descent.data.random import bits, uniform
+from descent.data.augment import Augmentation, Epoch
+from descent.data.augment_config import Augment
+from descent.data.mixing import cut_out, mixed
+from descent.data.random import bits
 from descent.errors import UserError
 
 __all__ = [
@@ -87,12 +89,16 @@ class ArraySplit(Split):
 class ImageSplit(Split):
     """Images kept as bytes; a batch is normalised, and in training augmented, when it is gathered.
 
+    Where `augment` mixes images, a training batch's targets are rows of each class's share, (n, classes).
+    Colour comes with its channels innermost in memory, which convolutions prefer.
+
     Args:
         images: (N, C, H, W) bytes.
         labels: (N,) class numbers.
         mean: per channel, of pixels in 0..1, from the training split.
         std: likewise.
-        augment: how training images are altered, drawn from (seed, epoch, image number).
+        augment: how training images are altered, drawn from (seed, epoch, image number); None = not.
+        classes: how many there are; needed only where images are mixed.
     """
 
     def __init__(
@@ -101,31 +107,50 @@ class ImageSplit(Split):
         labels: Int[Tensor, "n"],
         mean: list[float],
         std: list[float],
-        augment: Literal["none", "shift", "affine"] = "none",
+        augment: Augment | None = None,
+        classes: int = 0,
     ):
-        self.images, self.labels = images, labels
-        self.augment: Literal["none", "shift", "affine"] = augment
-        self._mean, self._std = mean, std
-        self._draws: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self.images, self.labels, self.classes = images, labels, classes
+        self.augment = augment or Augment()
+        if self.augment.mixes and not classes:
+            raise UserError("a split that mixes its images must know how many classes there are")
+        self.mean, self.std = mean, std
+        height, width = images.shape[-2:]
+        self._augmentation = Augmentation(self.augment, len(images), height, width)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
         chosen = torch.from_numpy(indices)
-        pixels_NCHW = self.images[chosen].float()
-        if seed is not None and self.augment != "none":
-            draws_N6 = torch.from_numpy(self._epoch_draws(seed, epoch)[indices])
-            pixels_NCHW = augmentation.alter(pixels_NCHW, draws_N6, self.augment)
-        return {"inputs": normalise(pixels_NCHW, self._mean, self._std), "targets": self.labels[chosen]}
+        labels = self.labels[chosen]
+        if seed is None:
+            pixels_NCHW = normalise(self.images[chosen].float(), self.mean, self.std)
+            return {"inputs": _laid_out(pixels_NCHW), "targets": labels}
+        drawn = self._augmentation.epoch(seed, epoch)
+        if drawn.partners is None:
+            return {"inputs": _laid_out(self._altered(indices, drawn)), "targets": labels}
+        partners = drawn.partners[indices]
+        needed, places = np.unique(np.concatenate([indices, partners]), return_inverse=True)
+        own, other = torch.from_numpy(places).view(2, -1)
+        altered_MCHW = self._altered(needed, drawn)
+        inputs, targets = mixed(
+            (altered_MCHW[own], altered_MCHW[other]),
+            (labels, self.labels[torch.from_numpy(partners)]),
+            drawn.rows(indices)["mix"],
+            (self.augment.mixup, self.augment.cutmix),
+            self.classes,
+        )
+        return {"inputs": _laid_out(inputs), "targets": targets}
 
-    def _epoch_draws(self, seed: int, epoch: int) -> NDArray[np.float32]:
-        """Six numbers in [0, 1) for every image; two epochs are kept, for a batch on their border."""
-        if (seed, epoch) not in self._draws:
-            kept = list(self._draws.items())[-1:]
-            drawn = uniform(seed, epoch, "augment", (len(self), augmentation.DRAWS))
-            self._draws = {**dict(kept), (seed, epoch): drawn}
-        return self._draws[seed, epoch]
+    def _altered(self, indices: Indices, drawn: Epoch) -> Float[Tensor, "n channels height width"]:
+        """Normalised images as an epoch alters them, before they are mixed."""
+        draws = drawn.rows(indices)
+        pixels_NCHW = self._augmentation.altered(self.images[torch.from_numpy(indices)], draws)
+        normalise(pixels_NCHW, self.mean, self.std)
+        if self.augment.cutout:
+            cut_out(pixels_NCHW, draws["cutout"], self.augment.cutout)
+        return pixels_NCHW
 
     def describe(self) -> str:
         channels, height, width = self.images.shape[1:]
@@ -232,6 +257,11 @@ def normalise(
     spread = 255 * torch.tensor(std)
     shift = -torch.tensor(mean) / torch.tensor(std)
     return pixels.mul_((1 / spread).view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
+
+
+def _laid_out(images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels height width"]:
+    """Colour with the channels innermost in memory; grey as it is."""
+    return images.contiguous(memory_format=torch.channels_last) if images.shape[1] == 3 else images
 
 
 def channel_statistics(

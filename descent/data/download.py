@@ -1,8 +1,9 @@
 """Files of the registry, brought to this machine: checked, and never half there.
 
 The folder in `DESCENT_DATA` comes first (`DESCENT_DATA/<set>/<file>`), then the cache in the
-user's cache folder, then the network: https only, through every redirect, into a `.part` file that
-takes its name only when its size and checksum are right.
+user's cache folder, then the network, into a `.part` file that takes its name only when its size
+and checksum are right. Every address and every redirect is https, but for the http addresses that
+the registry itself gives, which it does only for files whose SHA-256 it knows.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ Report = Callable[[str, int, int], None]
 _REDIRECTS = 5
 _TIMEOUT = (15, 60)  # seconds to connect, and without a byte
 _CHUNK = 1 << 16
+_UNKNOWN_SIZE = 100_000_000  # the most bytes of a file whose size is not published
 
 
 def cache_folder() -> Path:
@@ -111,7 +113,8 @@ def _fetch(url: str, file: File, target: Path, progress: bool | Report) -> None:
 
 
 def _stream(url: str, output: Path, file: File, report: Report) -> None:
-    with session() as connection, _follow(connection, url) as answer:
+    most = file.bytes or _UNKNOWN_SIZE
+    with session() as connection, _follow(connection, url, file) as answer:
         if answer.status_code != 200:
             raise UserError(f"the server answered {answer.status_code} {answer.reason}")
         kind = answer.headers.get("Content-Type", "")
@@ -121,19 +124,23 @@ def _stream(url: str, output: Path, file: File, report: Report) -> None:
         with output.open("wb") as sink:
             for block in answer.iter_content(_CHUNK):
                 done += len(block)
-                if done > file.bytes:
-                    raise UserError(
-                        "the server sent more than the file holds", expected=f"{file.bytes:,} bytes"
-                    )
+                if done > most:
+                    raise UserError("the server sent more than the file holds", expected=f"{most:,} bytes")
                 sink.write(block)
                 report(file.name, done, file.bytes)
 
 
 @contextmanager
-def _follow(connection: requests.Session, url: str) -> Iterator[requests.Response]:
-    """The answer at the end of the redirects, every one of which must be https."""
+def _follow(connection: requests.Session, url: str, file: File) -> Iterator[requests.Response]:
+    """The answer at the end of the redirects, every one of which must be https.
+
+    An address of the registry may be http where a SHA-256 tells a forged file, and so may a redirect from
+    it within the same host.
+    """
+    plain = urlsplit(url).netloc if urlsplit(url).scheme == "http" and file.sha256 else None
     for _ in range(_REDIRECTS + 1):
-        if urlsplit(url).scheme != "https":
+        place = urlsplit(url)
+        if place.scheme != "https" and not (place.scheme == "http" and place.netloc == plain):
             raise UserError("the download leads away from https", got=url)
         answer = connection.get(
             url, stream=True, timeout=_TIMEOUT, allow_redirects=False, headers={"Accept-Encoding": "identity"}
@@ -144,13 +151,14 @@ def _follow(connection: requests.Session, url: str) -> Iterator[requests.Respons
             return
         answer.close()
         url = urljoin(url, answer.headers["Location"])
+        plain = plain if urlsplit(url).scheme == "http" else None  # https, once reached, is kept
     raise UserError(f"more than {_REDIRECTS} redirects", got=url)
 
 
 def _fault(path: Path, file: File) -> tuple[str, str] | None:
     """What the file is and what it should be, or None when it is right."""
     size = path.stat().st_size
-    if size != file.bytes:
+    if file.bytes and size != file.bytes:
         return f"{size:,} bytes", f"{file.bytes:,} bytes"
     algorithm, _, expected = file.checksum.partition(":")
     with path.open("rb") as source:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from descent.errors import CorruptArtifact, UserError
 
-__all__ = ["gunzip", "read_idx", "read_npy"]
+__all__ = ["gunzip", "read_idx", "read_npy", "unpack"]
 
 _BLOCK = 1 << 16
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -26,31 +27,38 @@ def gunzip(path: Path, limit: int) -> bytes:
     """The content of a gzip file, which must not exceed `limit` bytes.
 
     Raises:
+        CorruptArtifact: as `unpack`.
+    """
+    return b"".join(unpack(path, limit))
+
+
+def unpack(path: Path, limit: int) -> Iterator[bytes]:
+    """The content of a gzip file, in pieces of at most a megabyte, all of them at most `limit` bytes.
+
+    Raises:
         CorruptArtifact: cut short, a wrong checksum or length, bytes after the end, more than the limit,
             or no gzip file at all.
     """
-    parts: list[bytes] = []
     size = 0
     with path.open("rb") as source:
         engine = zlib.decompressobj(wbits=31)
-        try:
-            while block := source.read(_BLOCK):
-                while block:
-                    if engine.eof:
-                        engine = zlib.decompressobj(wbits=31)  # gzip files may follow one another
+        while block := source.read(_BLOCK):
+            while block:
+                if engine.eof:
+                    engine = zlib.decompressobj(wbits=31)  # gzip files may follow one another
+                try:
                     part = engine.decompress(block, _BLOCK * 16)
-                    size += len(part)
-                    if size > limit:
-                        raise CorruptArtifact(
-                            f"{path} unpacks to more than it should", expected=f"up to {limit:,} bytes"
-                        )
-                    parts.append(part)
-                    block = engine.unconsumed_tail or engine.unused_data
-        except zlib.error as error:
-            raise CorruptArtifact(f"{path} is not a whole gzip file: {error}") from None
+                except zlib.error as error:
+                    raise CorruptArtifact(f"{path} is not a whole gzip file: {error}") from None
+                size += len(part)
+                if size > limit:
+                    raise CorruptArtifact(
+                        f"{path} unpacks to more than it should", expected=f"up to {limit:,} bytes"
+                    )
+                yield part
+                block = engine.unconsumed_tail or engine.unused_data
     if not engine.eof:
         raise CorruptArtifact(f"{path} is cut short", got=f"{path.stat().st_size:,} bytes")
-    return b"".join(parts)
 
 
 def read_idx(path: Path, limit: int = _IDX_LIMIT) -> NDArray[np.generic]:

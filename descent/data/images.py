@@ -1,8 +1,7 @@
-"""Sets of images of classes: named ones, a folder per class, or `.npy` files."""
+"""Sets of images of classes: named ones, a folder per class, a CSV of paths and labels, or `.npy` files."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,48 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from descent.data import embedded
 from descent.data.config import ImageData
 from descent.data.dataset import Dataset, ImageSplit, channel_statistics
-from descent.data.formats import read_idx, read_npy
-from descent.data.pictures import SUFFIXES, look, open_image, to_array
+from descent.data.formats import read_npy
+from descent.data.imagefiles import read_csv, read_folder
+from descent.data.imagesets import SETS, Pictures
 from descent.data.registry import Entry
-from descent.data.splits import NAMES, fingerprint, hash_split, keys, named
+from descent.data.splits import fingerprint, hash_split, keys
 from descent.data.tables import npy_partner, whole_labels
 from descent.data.textfiles import missing
-from descent.errors import CorruptArtifact, UserError
+from descent.errors import UserError
 
 __all__ = ["load_images"]
 
-_FASHION = (
-    "T-shirt/top",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "ankle boot",
-)
-_DIGITS = tuple("0123456789")
-_OFFICIAL_VALIDATION = 5000
-_DEFAULT_SIDE = 32
-_LARGEST_OWN_SIDE = 256
-
-
-@dataclass
-class Pictures:
-    """Images as bytes (n, channels, height, width), their class numbers, and where they belong."""
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    official: dict[str, NDArray[np.int64]] | None = None
-    validation: int | float = 0.1
-    fit: str | None = None
-    skipped: tuple[str, ...] = ()
+_CHUNK = 256
 
 
 def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Dataset:
@@ -63,6 +34,8 @@ def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Da
         )
     images = _resized(found.images, config)
     chosen = _split(found, config)
+    if config.per_class:
+        chosen["train"] = _few(found, chosen["train"], config.per_class)
     if not len(chosen["train"]):
         raise UserError(
             f"{config.path or config.source}: no image is left to train on", hint="give more images"
@@ -74,9 +47,8 @@ def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Da
         if len(places):
             pixels = train if name == "train" else torch.from_numpy(images[places])
             labels = torch.from_numpy(found.labels[places])
-            splits[name] = ImageSplit(
-                pixels, labels, mean, std, config.augment if name == "train" else "none"
-            )
+            augment = config.augment if name == "train" else None
+            splits[name] = ImageSplit(pixels, labels, mean, std, augment, len(found.classes))
     shape = tuple(int(side) for side in images.shape[1:])
     parts = [
         part for split in splits.values() for part in (split.images.numpy().data, split.labels.numpy().data)
@@ -109,34 +81,14 @@ def _about(found: Pictures) -> str:
 
 
 def _read(config: ImageData, entry: Entry | None, files: list[Path]) -> Pictures:
-    if entry is None:
-        path = Path(str(config.path)).expanduser()
-        if path.suffix.lower() == ".npy":
-            return _from_npy(path, config)
-        return _from_folder(path, config)
-    if entry.parser == "digits":
-        images, labels = embedded.digits()
-        return Pictures(images, labels, _DIGITS, fit="pad")
-    return _from_idx(files, _FASHION if entry.parser == "fashion-mnist" else _DIGITS)
-
-
-def _from_idx(files: list[Path], classes: tuple[str, ...]) -> Pictures:
-    images, labels = [], []
-    for pixels, numbers in (files[:2], files[2:]):
-        pictures, targets = read_idx(pixels), read_idx(numbers)
-        if pictures.ndim != 3 or len(pictures) != len(targets) or pictures.dtype != np.uint8:
-            raise CorruptArtifact(
-                f"{pixels.name} and {numbers.name} do not fit together",
-                got=f"{pictures.shape} and {targets.shape}",
-            )
-        images.append(pictures)
-        labels.append(whole_labels(targets, len(classes), str(numbers)))
-    border = len(images[0])
-    official = {"train": np.arange(border), "test": np.arange(border, border + len(images[1]))}
-    held = _OFFICIAL_VALIDATION
-    return Pictures(
-        np.concatenate(images)[:, None], np.concatenate(labels), classes, official, held, fit="pad"
-    )
+    if entry is not None:
+        return SETS[entry.parser](files)
+    path = Path(str(config.path)).expanduser()
+    if path.is_dir():
+        return read_folder(path, config)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return read_csv(path, config)
+    return _from_npy(path, config) if path.suffix.lower() == ".npy" else read_folder(path, config)
 
 
 def _from_npy(path: Path, config: ImageData) -> Pictures:
@@ -171,89 +123,27 @@ def _from_npy(path: Path, config: ImageData) -> Pictures:
     return Pictures(np.ascontiguousarray(values, dtype=np.uint8), labels, classes)
 
 
-def _from_folder(root: Path, config: ImageData) -> Pictures:
-    if not root.is_dir():
-        if root.is_file():
-            raise UserError(
-                "images are given as a folder with one folder per class, or as X.npy",
-                got=str(root),
-                hint="add data.type=table for a table",
-            )
-        raise missing(root)
-    parts = {split: folder for folder in _folders(root) if (split := named(folder.name))}
-    official = "train" in parts and bool(_folders(parts["train"]))  # else it is a class of trains
-    roots = parts if official else {"all": root}
-    classes = tuple(sorted({folder.name for part in roots.values() for folder in _folders(part)}))
-    listed = [
-        (split, classes.index(folder.name), file)
-        for split, part in roots.items()
-        for folder in _folders(part)
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in SUFFIXES
-    ]
-    if len(classes) < 2 or not listed:
-        raise UserError(
-            f"{root} is no folder of images by class",
-            got=f"{len(classes)} folders, {len(listed):,} images",
-            expected="two folders or more, one per class, each with images named " + " ".join(SUFFIXES),
-        )
-    images, kept, skipped = _decode([file for _, _, file in listed], config)
-    labels = np.array([listed[place][1] for place in kept], dtype=np.int64)
-    empty = [name for number, name in enumerate(classes) if number not in labels]
-    if empty:
-        raise UserError(
-            f"{root}: no readable image in {', '.join(empty)}", hint=skipped[0] if skipped else None
-        )
-    splits = np.array([listed[place][0] for place in kept])
-    where = {name: np.flatnonzero(splits == name) for name in NAMES if name in parts} if official else None
-    return Pictures(images, labels, classes, where, skipped=tuple(skipped))
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith("."))
-
-
-def _decode(files: list[Path], config: ImageData) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """Images that could be read, brought to one shape; their places; and the others with the reason."""
-    shapes, grey, skipped, readable = set(), True, [], []
-    for place, file in enumerate(files):
-        try:
-            height, width, colourless = look(file)
-        except UserError as error:
-            skipped.append(error.what)
-            continue
-        readable.append(place)
-        shapes.add((height, width))
-        grey = grey and colourless
-    channels = config.channels or (1 if grey else 3)
-    own = next(iter(shapes)) if len(shapes) == 1 else None
-    size = config.size or (own if own and max(own) <= _LARGEST_OWN_SIDE else (_DEFAULT_SIDE, _DEFAULT_SIDE))
-    images = np.empty((len(readable), channels, *size), dtype=np.uint8)
-    kept: list[int] = []
-    for place in readable:
-        try:
-            images[len(kept)] = to_array(open_image(files[place]), channels, (size[0], size[1]), config.fit)
-        except UserError as error:
-            skipped.append(error.what)
-            continue
-        kept.append(place)
-    return images[: len(kept)], kept, skipped
-
-
 def _resized(images: NDArray[np.uint8], config: ImageData) -> NDArray[np.uint8]:
     """Images that came as arrays, in the asked size and channels."""
-    if config.channels and config.channels != images.shape[1]:
-        if config.channels == 3:
-            images = np.repeat(images, 3, axis=1)
-        else:
-            weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-            images = np.rint(np.einsum("nchw,c->nhw", images, weights))[:, None].astype(np.uint8)
-    if config.size and tuple(config.size) != images.shape[2:]:
-        wide = F.interpolate(
-            torch.from_numpy(images).float(), tuple(config.size), mode="bilinear", antialias=True
-        )
-        images = wide.round().clamp(0, 255).to(torch.uint8).numpy()
-    return images
+    channels, sides = config.channels or images.shape[1], tuple(config.size) or images.shape[2:]
+    if (channels, *sides) == images.shape[1:]:
+        return images
+    changed = np.empty((len(images), channels, *sides), dtype=np.uint8)
+    for start in range(0, len(images), _CHUNK):
+        changed[start : start + _CHUNK] = _changed(images[start : start + _CHUNK], channels, sides)
+    return changed
+
+
+def _changed(images: NDArray[np.uint8], channels: int, sides: tuple[int, ...]) -> NDArray[np.uint8]:
+    if channels > images.shape[1]:
+        images = np.repeat(images, channels, axis=1)
+    elif channels < images.shape[1]:
+        weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+        images = np.rint(np.einsum("nchw,c->nhw", images, weights))[:, None].astype(np.uint8)
+    if sides == images.shape[2:]:
+        return images
+    wide = F.interpolate(torch.from_numpy(images).float(), sides, mode="bilinear", antialias=True)
+    return wide.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _split(found: Pictures, config: ImageData) -> dict[str, NDArray[np.int64]]:
@@ -272,3 +162,16 @@ def _split(found: Pictures, config: ImageData) -> dict[str, NDArray[np.int64]]:
         if name in ("train", "validation") or len(places)
     }
     return {**held, **{name: places for name, places in found.official.items() if name == "test"}}
+
+
+def _few(found: Pictures, train: NDArray[np.int64], per_class: int) -> NDArray[np.int64]:
+    """Of the training images so many of each class, those of the smallest hashes, in their order.
+
+    More of them are the same ones and others, whatever else is in the set.
+    """
+    hashes = keys(image.tobytes() for image in found.images[train])
+    kept = []
+    for number in range(len(found.classes)):
+        own = np.flatnonzero(found.labels[train] == number)
+        kept.append(own[np.argsort(hashes[own], kind="stable")[:per_class]])
+    return train[np.sort(np.concatenate(kept))]

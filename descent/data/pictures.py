@@ -6,7 +6,9 @@ transparency laid on white, the first frame of an animation taken, a camera's ro
 
 from __future__ import annotations
 
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,29 +27,72 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
 MAX_PIXELS = 50_000_000
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+# What Pillow's readers raise on bytes that lie.
+_BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    LookupError,
+    TypeError,
+    ZeroDivisionError,
+    struct.error,
+    zlib.error,
+)
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ASIDE = tuple(_TURNS[number] for number in (5, 6, 7, 8))
+# Pillow warns of sizes that are refused here, and of notes that are then not heeded. Silenced for good, as
+# threads that decode may not change filters for a while.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", message="Corrupt EXIF data")
 
 Fit = Literal["crop", "pad", "stretch"]
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, for_size: tuple[int, int] | None = None) -> Image.Image:
     """A decoded image; the header's size is checked before any pixel is read.
+
+    Args:
+        path: the file.
+        for_size: height and width it will be scaled to; a JPEG more than twice as large is decoded at a half,
+            a quarter or an eighth, which costs that much less. Leave it out for every pixel.
 
     Raises:
         UserError: not there, no accepted format, broken, cut short, or more than 50 million pixels.
     """
     with _opened(path) as image:
+        if for_size:
+            longest = 2 * max(for_size)  # a rotation may still swap the sides
+            image.draft(None, (longest, longest))  # type: ignore[arg-type]  # None keeps the mode
         image.load()
-        return image.copy() if getattr(image, "n_frames", 1) > 1 else _upright(image)
+        # 16 bits in 32: said here, as nothing in the values tells a dark picture of 16 from one of 8
+        return _upright(image.convert("I;16") if image.mode == "I" else image, _turn(image))
 
 
 def look(path: Path) -> tuple[int, int, bool]:
     """Height, width and whether it has no colour (a palette counts as colour), from the header alone.
 
+    The sides of a JPEG are those after a camera's rotation is applied.
+
     Raises:
         UserError: as `open_image`.
     """
     with _opened(path) as image:
-        return image.height, image.width, image.mode in ("1", "L", "LA", "La", *_DEEP)
+        # a PNG may say it behind its pixels only
+        aside = image.format in ("JPEG", "MPO") and _turn(image) in _ASIDE
+        height, width = (image.width, image.height) if aside else (image.height, image.width)
+        return height, width, image.mode in ("1", "L", "LA", "La", *_DEEP)
 
 
 @contextmanager
@@ -56,32 +101,30 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     if not path.is_file():
         raise missing(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    size = f"{image.width:,} x {image.height:,}"
-                    raise UserError(f"{path} is too large", got=size, expected=f"up to {MAX_PIXELS:,} pixels")
-                yield image
-    except Image.DecompressionBombError:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                size = f"{image.width:,} x {image.height:,}"
+                raise UserError(f"{path} is too large", got=size, expected=f"up to {MAX_PIXELS:,} pixels")
+            yield image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UserError(f"{path} is too large", expected=f"up to {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
         raise UserError(f"{path} is no image of an accepted format", expected=", ".join(FORMATS)) from None
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        OverflowError,
-        MemoryError,
-        IndexError,
-        KeyError,
-    ) as error:
+    except _BROKEN as error:
         raise UserError(f"{path} is a broken image: {error}") from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) or image
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How a camera says that its picture must be turned; a note that cannot be read says nothing."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except _BROKEN:
+        return None
+
+
+def _upright(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """A copy without the file, turned as the camera was held."""
+    return image.copy() if turn is None else image.transpose(turn)
 
 
 def to_array(image: Image.Image, channels: int, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
@@ -99,17 +142,24 @@ def to_array(image: Image.Image, channels: int, size: tuple[int, int], fit: Fit)
         ground = Image.new("RGBA", picture.size, (255, 255, 255, 255))
         picture = Image.alpha_composite(ground, picture)
     picture = picture.convert("L" if channels == 1 else "RGB")
-    height, width = size
-    if picture.size != (width, height):
-        how = Image.Resampling.BILINEAR
-        if fit == "stretch":
-            picture = picture.resize((width, height), how)
-        elif fit == "crop":
-            picture = ImageOps.fit(picture, (width, height), how)
-        else:
-            picture = ImageOps.pad(picture, (width, height), how, color=picture.getpixel((0, 0)))  # type: ignore[arg-type]
+    if picture.size != (size[1], size[0]):
+        picture = _fitted(picture, size, fit)
     pixels = np.asarray(picture, dtype=np.uint8)
     return pixels[None].copy() if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    height, width = size
+    how = Image.Resampling.BILINEAR
+    if fit == "stretch":
+        return picture.resize((width, height), how)
+    if fit == "crop":
+        return ImageOps.fit(picture, (width, height), how)
+    scale = min(width / picture.width, height / picture.height)
+    sides = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    ground = Image.new(picture.mode, (width, height), picture.getpixel((0, 0)))  # type: ignore[arg-type]
+    ground.paste(picture.resize(sides, how), ((width - sides[0]) // 2, (height - sides[1]) // 2))
+    return ground
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

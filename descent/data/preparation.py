@@ -121,8 +121,8 @@ def prepare_image(
         UserError: the file is no image of an accepted format, is broken, or is too large.
     """
     _expect(preparation, "images")
-    picture = image if isinstance(image, Image.Image) else open_image(Path(image))
     channels, height, width = preparation["shape"]
+    picture = image if isinstance(image, Image.Image) else open_image(Path(image), (height, width))
     pixels = to_array(picture, channels, (height, width), preparation["fit"])
     return normalise(torch.from_numpy(pixels).float(), preparation["mean"], preparation["std"])
 

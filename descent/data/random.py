@@ -8,15 +8,15 @@ float methods built on it are not.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bits", "permutation", "uniform"]
+__all__ = ["Purpose", "bits", "permutation", "uniform"]
 
-Purpose = Literal["order", "offset", "augment"]
-_PURPOSES: dict[Purpose, int] = {"order": 0, "offset": 1, "augment": 2}
+Purpose = Literal["order", "offset", "affine", "crop", "flip", "jitter", "randaugment", "cutout", "mix"]
+_PURPOSES: dict[Purpose, int] = {purpose: number for number, purpose in enumerate(get_args(Purpose))}
 _MASK = (1 << 64) - 1
 
 

@@ -2,6 +2,29 @@
 
 from __future__ import annotations
 
+from descent.evaluation.classes import (
+    Calibration,
+    ClassScores,
+    Mistake,
+    Predictions,
+    calibration,
+    class_scores,
+    most_wrong,
+)
 from descent.evaluation.evaluate import Evaluation, evaluate, metric_names
+from descent.evaluation.tta import Views, averaged_logits
 
-__all__ = ["Evaluation", "evaluate", "metric_names"]
+__all__ = [
+    "Calibration",
+    "ClassScores",
+    "Evaluation",
+    "Mistake",
+    "Predictions",
+    "Views",
+    "averaged_logits",
+    "calibration",
+    "class_scores",
+    "evaluate",
+    "metric_names",
+    "most_wrong",
+]

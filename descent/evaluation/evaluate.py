@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from descent.data.batches import sweep
 from descent.data.dataset import Split
+from descent.errors import UserError
+from descent.evaluation.classes import Predictions, calibration
+from descent.evaluation.tta import Views, averaged_logits
 from descent.objectives.causal import Causal, causal_loss
 from descent.objectives.objective import Objective
 from descent.objectives.supervised import Supervised, supervised_loss
@@ -27,16 +30,20 @@ class Evaluation:
     """Metrics of one split.
 
     Attributes:
-        metrics: name -> value. `loss` in nats; `accuracy` and `top5` from 0 to 1; `perplexity`
-            exp(loss); `bits_per_byte` the loss per UTF-8 byte of the text in bits; `r2`, `mae` and
-            `rmse` in the units of the targets the model sees.
-        confusion: counts, one row a true class and one column a predicted class; None if no classes.
+        metrics: name -> value. `loss` in nats; `accuracy`, `top5` and `ece` (the expected calibration
+            error, see `calibration`) from 0 to 1; `perplexity` exp(loss); `bits_per_byte` the loss per
+            UTF-8 byte of the text in bits; `r2`, `mae` and `rmse` in the units of the targets the model
+            sees.
         examples: how many targets were scored.
+        confusion: counts, one row a true class and one column a predicted class; None if no classes.
+        predictions: what a classifier said of each example, for `class_scores`, `calibration` and
+            `most_wrong`; None if no classes.
     """
 
     metrics: dict[str, float]
     examples: int
     confusion: list[list[int]] | None = field(default=None, repr=False)
+    predictions: Predictions | None = field(default=None, repr=False)
 
 
 def metric_names(objective: Objective, outputs: int) -> tuple[str, ...]:
@@ -44,7 +51,7 @@ def metric_names(objective: Objective, outputs: int) -> tuple[str, ...]:
     if isinstance(objective, Causal):
         return ("loss", "perplexity", "bits_per_byte")
     if isinstance(objective, Supervised) and objective.config.loss in ("cross_entropy", "binary"):
-        return ("loss", "accuracy", "top5") if outputs > 5 else ("loss", "accuracy")
+        return ("loss", "accuracy", "top5", "ece") if outputs > 5 else ("loss", "accuracy", "ece")
     return ("loss", "r2", "mae", "rmse")
 
 
@@ -56,6 +63,7 @@ def evaluate(
     batch_size: int = 256,
     device: str = "cpu",
     cast: AbstractContextManager[Any] | None = None,
+    tta: Views = "none",
 ) -> Evaluation:
     """Scores a model on a whole split and leaves it in the mode it was in.
 
@@ -65,15 +73,22 @@ def evaluate(
         split: every example of it is scored once, in order.
         batch_size: examples (rows) at a time; the result does not depend on it.
         cast: an autocast context to compute in.
+        tta: the views that a classifier of images is asked about, its logits averaged.
+
+    Raises:
+        UserError: `tta` is asked for, and the split holds no images.
     """
     training = model.training
     model.eval()
     try:
         with torch.inference_mode(), cast or nullcontext():
             if isinstance(objective, Causal):
+                if tta != "none":
+                    raise UserError("test-time augmentation is for images", hint="evaluation.tta=none")
                 return _language(model, objective, split, batch_size, device)
             if isinstance(objective, Supervised):
-                return _supervised(model, objective, split, batch_size, device)
+                output, target = _answers(model, split, batch_size, device, tta)
+                return _supervised(objective, output, target)
             raise TypeError(f"no metrics are known for {type(objective).__name__}")
     finally:
         model.train(training)
@@ -92,14 +107,18 @@ def _language(model: nn.Module, objective: Causal, split: Split, batch_size: int
     return Evaluation(values, count)
 
 
-def _supervised(
-    model: nn.Module, objective: Supervised, split: Split, batch_size: int, device: str
-) -> Evaluation:
+def _answers(
+    model: nn.Module, split: Split, batch_size: int, device: str, tta: Views
+) -> tuple[Tensor, Tensor]:
+    """The model's outputs for all examples, and their targets."""
     outputs, targets = [], []
     for batch in sweep(split, batch_size):
-        outputs.append(model(batch["inputs"].to(device)).float().cpu())
+        outputs.append(averaged_logits(model, batch["inputs"].to(device), tta).cpu())
         targets.append(batch["targets"])
-    output, target = torch.cat(outputs), torch.cat(targets)
+    return torch.cat(outputs), torch.cat(targets)
+
+
+def _supervised(objective: Supervised, output: Tensor, target: Tensor) -> Evaluation:
     values = {"loss": supervised_loss(objective.config, output.double(), target).item()}
     if objective.config.loss in ("cross_entropy", "binary"):
         return _classes(values, output, target.flatten())
@@ -111,14 +130,19 @@ def _supervised(
 
 
 def _classes(values: dict[str, float], output: Tensor, target: Tensor) -> Evaluation:
-    binary = output.shape[1] == 1
-    classes = 2 if binary else output.shape[1]
-    predicted = (output.flatten() > 0).long() if binary else output.argmax(1)
-    values["accuracy"] = float(sk.accuracy_score(target, predicted))
-    if classes > 5:
+    # In float64 no two logits of float32 become one probability, so the top one is the logits' own.
+    if output.shape[1] == 1:
+        one = torch.sigmoid(output.double())
+        shares = torch.cat([torch.sigmoid(-output.double()), one], dim=1)
+    else:
+        shares = torch.softmax(output.double(), dim=1)
+    found = Predictions(shares.numpy(), target.numpy())
+    values["accuracy"] = float(sk.accuracy_score(found.targets, found.predicted))
+    if shares.shape[1] > 5:
         values["top5"] = (output.topk(5, dim=1).indices == target[:, None]).any(1).double().mean().item()
-    confusion = sk.confusion_matrix(target, predicted, labels=range(classes))
-    return Evaluation(values, len(target), confusion.tolist())
+    values["ece"] = calibration(found).ece
+    confusion = sk.confusion_matrix(found.targets, found.predicted, labels=range(shares.shape[1]))
+    return Evaluation(values, len(target), confusion.tolist(), found)
 
 
 def _to(batch: dict[str, Tensor], device: str) -> dict[str, Tensor]:

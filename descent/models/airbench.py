@@ -115,7 +115,7 @@ class Group(nn.Module):
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(after, eps=1e-12, momentum=0.4) for _ in range(depth))
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            nn.init.dirac_(convolution.get_parameter("weight").data[: convolution.weight.shape[1]])
+            nn.init.dirac_(convolution.get_parameter("weight").data[: convolution.in_channels])
             norm.register_parameter("weight", None)
         self.pool = nn.MaxPool2d(2)
         self.activation = named_activation("gelu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import model_validator
 from torch import Tensor, nn
@@ -22,7 +23,13 @@ SIZES: dict[str, dict[str, Any]] = {
         "towers": 1,
         "response_norm": False,
     },
-    "32": {"kernel": 5, "stride": 1, "padding": 2, "channels": (96, 256, 384, 384, 256), "hidden": 1024},
+    "32": {  # half of 2012's maps, as one of its towers has, for images of 32 x 32
+        "channels": (48, 128, 192, 192, 128),
+        "kernel": 5,
+        "stride": 1,
+        "padding": 2,
+        "hidden": 512,
+    },
 }
 
 
@@ -156,8 +163,9 @@ def response_norm(
     x: Float[Tensor, "batch channels height width"], size: int = 5
 ) -> Float[Tensor, "batch channels height width"]:
     """x / (2 + 1e-4 * sum of the squares of `size` neighbouring maps)^0.75: section 3.3."""
-    squares_NCHW = F.pad(x.float().square(), (0, 0, 0, 0, size // 2, size // 2))
     channels = x.shape[1]
-    near_NCHW = sum(squares_NCHW[:, first : first + channels] for first in range(size))
-    root_NCHW = (2.0 + 1e-4 * near_NCHW).rsqrt()
-    return (x * (root_NCHW * root_NCHW.sqrt())).to(x.dtype)  # y^-0.75 = y^-0.5 y^-0.25
+    near_CC = torch.ones(channels, channels, dtype=x.dtype, device=x.device)
+    near_CC = near_CC.tril(size // 2).triu(-(size // 2))  # the sum over neighbours as a 1x1 convolution
+    scale_NCHW = 2.0 + 1e-4 * F.conv2d(x.square(), near_CC[:, :, None, None])
+    root_NCHW = scale_NCHW.rsqrt()
+    return x * (root_NCHW * root_NCHW.sqrt()).to(x.dtype)  # y^-0.75 = y^-0.5 y^-0.25

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import model_validator
-from torch import Tensor, nn, tensor
+from torch import Tensor, cat, nn, tensor, zeros_like
 
 from descent.config import Config, Field, Items
 from descent.objectives.objective import Batch, Objective, Phase
@@ -36,9 +36,11 @@ class SupervisedConfig(Config):
 class Supervised(Objective):
     """The mean loss of `model(inputs)` against `targets`.
 
-    Targets are class numbers, shape (batch,), for `cross_entropy` and `binary` (where the model has
-    a single output: the logit of class 1); for the others they are numbers of the outputs' shape.
-    With class weights the mean is weighted, sum(w l) / sum(w), as in `torch.nn.CrossEntropyLoss`.
+    Targets are class numbers, shape (batch,), or each class's share, shape (batch, classes), for
+    `cross_entropy` and `binary` (where the model has a single output: the logit of class 1); for the
+    others they are numbers of the outputs' shape. With class weights the mean is weighted,
+    sum(w l) / sum(w), as in `torch.nn.CrossEntropyLoss`; with shares, each class's part of the loss is
+    weighted and the mean is plain, as there.
     """
 
     def __init__(self, config: SupervisedConfig):
@@ -54,8 +56,13 @@ def supervised_loss(
     config: SupervisedConfig, outputs: Float[Tensor, "batch outputs"], targets: Tensor
 ) -> Float[Tensor, ""]:
     """The configured loss as a mean over the batch (see `Supervised`)."""
-    if config.loss == "cross_entropy":
+    of_classes = config.loss in ("cross_entropy", "binary")
+    shares = of_classes and targets.is_floating_point() and targets.dim() == 2 and targets.shape[1] > 1
+    if config.loss == "binary" and shares:
+        outputs = cat([zeros_like(outputs), outputs], dim=1)  # the same loss, with a logit a class
+    if config.loss == "cross_entropy" or shares:
         weights = _weights(config, outputs) if config.class_weights else None
+        targets = targets.to(outputs.dtype) if shares else targets
         return F.cross_entropy(outputs, targets, weight=weights, label_smoothing=config.label_smoothing)
     if config.loss == "binary":
         logits, classes = outputs.flatten(), targets.flatten().to(outputs.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from descent.data.augment_config import PRESETS
 from descent.data.config import ImageData
 from descent.models.lenet import LeNetConfig
 from descent.models.mlp import MLPConfig
@@ -33,7 +34,7 @@ def mlp_mnist() -> Recipe:
         name="mlp-mnist",
         about="an MLP on MNIST",
         precision="auto",
-        data=ImageData(source="mnist", augment="shift").table(),
+        data=ImageData(source="mnist", augment=PRESETS["shift"]).table(),
         model=MLPConfig(hidden=(512, 512), dropout=0.2).table(),
         optimizer=AdamWConfig(learning_rate=2e-3, weight_decay=0.05, betas=(0.9, 0.99)).table(),
         budget=Budget(epochs=20, batch_size=256).table(),
@@ -46,7 +47,7 @@ def lenet_digits() -> Recipe:
     return mlp_digits().replace(
         name="lenet-digits",
         about="LeNet-5 on 8 x 8 digits (embedded, no download)",
-        data=ImageData(source="digits", augment="shift").table(),
+        data=ImageData(source="digits", augment=PRESETS["shift"]).table(),
         model=LeNetConfig().table(),
         budget=Budget(epochs=40, batch_size=64).table(),
     )
@@ -58,7 +59,7 @@ def lenet_mnist() -> Recipe:
         name="lenet-mnist",
         about="LeNet-5 on MNIST, shifted and turned a little",
         precision="fp32",
-        data=ImageData(source="mnist", augment="affine").table(),
+        data=ImageData(source="mnist", augment=PRESETS["affine"]).table(),
         model=LeNetConfig().table(),
         budget=Budget(epochs=20, batch_size=128).table(),
         evaluation=EvaluationPlan(every=2000, metric="accuracy", batch_size=1000).table(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from descent.data import Batches, Dataset, load_examples, load_text, tokenize
 from descent.data.config import ImageData, TableData, TextData
@@ -16,14 +18,18 @@ from descent.evaluation import Evaluation, evaluate, metric_names
 from descent.models import build
 from descent.models.gpt import GPTConfig
 from descent.objectives import Objective, SupervisedConfig, build_objective
+from descent.runs.normalisation import renormalise
 from descent.runs.recipe import Recipe
 from descent.text import Tokenizer, obtain
 from descent.training.average import EMA
-from descent.training.loop import Settings
+from descent.training.layers import Layers
+from descent.training.loop import Settings, reseed
 from descent.training.optimizers import build_optimizers
 from descent.training.precision import autocast, resolve_device, resolve_precision
 from descent.training.state import State
 
+LOOK = 5000
+"""Training examples that a model which looks at data is shown."""
 CLASS_LOSSES = ("cross_entropy", "binary")
 
 
@@ -63,6 +69,7 @@ class Parts:
                 batch_size=self.recipe.evaluation.batch_size,
                 device=str(self.settings.device),
                 cast=autocast(self.settings.device, self.settings.precision),
+                tta=self.recipe.evaluation.tta,
             )
         unit = self.dataset.preparation.get("target_std", 1.0)
         errors = {name: found.metrics[name] * unit for name in ("mae", "rmse") if name in found.metrics}
@@ -74,7 +81,10 @@ def load_data(
 ) -> tuple[Dataset, Tokenizer | None]:
     """The recipe's data; for text also the tokenizer, trained on the training split if none is given."""
     if not isinstance(recipe.data, TextData):
-        return load_examples(_with_task(recipe), progress), None
+        dataset, start = load_examples(_with_task(recipe), progress), recipe.transfer
+        if start is not None and start.mean:
+            renormalise(dataset, start.mean, start.std)
+        return dataset, None
     assert recipe.tokenizer is not None
     assert isinstance(recipe.model, GPTConfig)
     documents = load_text(recipe.data, progress)
@@ -167,7 +177,9 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
     recipe = fill(recipe, dataset)
     device = torch.device(recipe.device)
     torch.manual_seed(recipe.seed)
-    model = build(recipe.model).to(device)
+    if recipe.transfer is not None:  # a new head must not be the one that weights of this seed began with
+        reseed(recipe.seed, -1, 0, device)
+    model = _placed(build(recipe.model), dataset, device)
     objective = build_objective(recipe.objective)
     known = metric_names(objective, recipe.model.model_dump().get("outputs", 0))
     if recipe.evaluation.metric not in known:
@@ -176,10 +188,12 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
             got=recipe.evaluation.metric,
             expected="one of " + ", ".join(known),
         )
+    layers = _layers(recipe, model)
     state = State(
         model=model,
         optimizers={
-            phase.name: build_optimizers(recipe.optimizer, model, phase.modules) for phase in objective.phases
+            phase.name: build_optimizers(recipe.optimizer, model, phase.modules, layers)
+            for phase in objective.phases
         },
         average=EMA(model, recipe.average) if recipe.average else None,
         memory=objective.memory(),
@@ -192,11 +206,42 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
         clip_norm=recipe.clip_norm,
         device=device,
         precision=recipe.precision,
+        layers=layers,
     )
     if recipe.compile:
         _compile(model)
     batches = Batches(dataset.splits["train"], recipe.budget.batch_size, recipe.seed)
     return Parts(recipe, dataset, tokenizer, objective, state, batches, settings)
+
+
+def _layers(recipe: Recipe, model: nn.Module) -> Layers | None:
+    """Which layers are trained when, and how fast, where the model starts from others' weights."""
+    start = recipe.transfer
+    if start is None:
+        return None
+    return Layers.of(model, start.decay, start.thaw, start.frozen, recipe.budget.steps)
+
+
+@runtime_checkable
+class LooksAtData(Protocol):
+    """A model that sets some of its weights from training examples, before it is trained."""
+
+    def initialise(self, inputs: Tensor) -> None: ...
+
+
+def _placed(model: nn.Module, dataset: Dataset, device: torch.device) -> nn.Module:
+    """The model on its device, shown the first training examples, unaltered, if it asks for them.
+
+    Convolutions are laid out with the channels last, which their kernels are faster with: on a CPU a step of
+    LeNet takes half the time in single precision, one of ResNet-20 two thirds in bfloat16.
+    """
+    if isinstance(model, LooksAtData):
+        train = dataset.splits["train"]
+        model.initialise(train.gather(np.arange(min(LOOK, len(train))))["inputs"])
+    model = model.to(device)
+    if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return model
 
 
 def _compile(model: nn.Module) -> None:

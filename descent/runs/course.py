@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from descent.evaluation import calibration
 from descent.runs.assemble import Parts
 from descent.runs.interrupt import Interrupt
 from descent.runs.loaded import Loaded
@@ -102,7 +104,9 @@ class Course:
             return
         found = self.parts.evaluate(split)
         final = split != self.split or step >= self.steps
-        extra = {"confusion": found.confusion} if found.confusion and final else {}
+        extra: dict[str, Any] = {}
+        if final and found.predictions is not None:
+            extra = {"confusion": found.confusion, "calibration": asdict(calibration(found.predictions))}
         self.log.append(
             "evaluation",
             step,

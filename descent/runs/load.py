@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
+from descent.errors import CorruptArtifact
+from descent.evaluation import Views
 from descent.runs.folder import open_run
 from descent.runs.layout import is_run
 from descent.runs.loaded import Loaded
@@ -14,6 +16,7 @@ from descent.runs.run import Run, Which
 from descent.text import Tokenizer
 from descent.weights.folder import is_folder
 from descent.weights.hub import load_pretrained
+from descent.weights.pretrained import Pretrained
 
 
 def load(
@@ -50,14 +53,28 @@ def _published(where: str | Path, path: Path, revision: str | None, allow_nonfin
     if local and not is_folder(path):
         open_run(path)  # raises, naming what is missing
     found = load_pretrained(where, revision, allow_nonfinite=allow_nonfinite)
-    labels = found.extra.get("labels")
     return Loaded(
         found.model(str(where)),
         found.config,
         Tokenizer.load(found.tokenizer) if found.tokenizer is not None else None,
-        tuple(labels) if labels else None,
+        _labels(found, str(where)),
         found.extra.get("preparation") or {},
         found.extra.get("loss", ""),
         str(where),
         defaults=found.generation,
+        tta=found.extra["tta"] if found.extra.get("tta") in get_args(Views) else "none",
     )
+
+
+def _labels(found: Pretrained, where: str) -> tuple[str, ...] | None:
+    """The names of the classes, one for each that the model tells apart."""
+    labels = found.extra.get("labels") or None
+    if labels is None:
+        return None
+    outputs = getattr(found.config, "outputs", 0)
+    expected = 2 if found.extra.get("loss") == "binary" else outputs
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise CorruptArtifact(f"{where}: the names of the classes are not a list of names", got=labels)
+    if len(labels) != expected:
+        raise CorruptArtifact(f"{where}: {len(labels):,} names of classes for {expected:,} classes")
+    return tuple(labels)

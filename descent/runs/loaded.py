@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,14 @@ from torch import Tensor, nn
 from descent.config import Config
 from descent.data import prepare_image, prepare_row, restore_target
 from descent.errors import UserError
+from descent.evaluation import Views, averaged_logits
 from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, prepare, stream
 from descent.runs.assemble import Parts
 from descent.text import Tokenizer
 from descent.weights.export import export
+
+NUMBERS = 64 * 3 * 224 * 224
+"""The most numbers in a batch of inputs."""
 
 
 @dataclass(repr=False)
@@ -34,6 +39,7 @@ class Loaded:
         name: where it came from.
         defaults: settings of generation that its authors recommend.
         live: whether the weights still change, so that no copy laid out for decoding may be kept.
+        tta: the views of an image whose logits are averaged.
     """
 
     model: nn.Module
@@ -45,6 +51,7 @@ class Loaded:
     name: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     live: bool = False
+    tta: Views = "none"
     _packed: tuple[object, nn.Module] | None = field(default=None, init=False)
 
     @classmethod
@@ -61,6 +68,7 @@ class Loaded:
             loss,
             parts.recipe.name,
             live=True,
+            tta=parts.recipe.evaluation.tta,
         )
 
     def generate(self, prompt: str = "", *, beams: int = 1, stop: Sequence[str] = (), **settings: Any) -> str:
@@ -110,27 +118,58 @@ class Loaded:
             data.
         """
         listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        batch = torch.stack([self._prepare(item) for item in listed])
+        found: list[dict[str, Any]] = []
+        for prediction in self.predictions(listed):
+            if isinstance(prediction, UserError):
+                raise prediction
+            found.append(prediction)
+        return found
+
+    def predictions(self, inputs: Sequence[Any]) -> Iterator[dict[str, Any] | UserError]:
+        """For each input, in order, its prediction, or what was wrong with it; in batches of bounded size."""
+        if self.preparation.get("kind") not in ("table", "images"):
+            raise UserError(f"{self.name or 'this model'} predicts no classes or values", hint=self._use())
+        size = math.prod(self.preparation.get("shape") or (len(self.preparation.get("features", ())),))
+        count = max(1, min(256, NUMBERS // max(size, 1)))
+        for start in range(0, len(inputs), count):
+            prepared = [self._tried(item) for item in inputs[start : start + count]]
+            good = [item for item in prepared if isinstance(item, Tensor)]
+            outputs = iter(self._outputs(torch.stack(good)) if good else ())
+            for item in prepared:
+                yield self._prediction(next(outputs)) if isinstance(item, Tensor) else item
+
+    def _tried(self, item: Any) -> Tensor | UserError:
+        try:
+            return self._prepare(item)
+        except UserError as error:
+            return error
+
+    def _outputs(self, batch: Tensor) -> Tensor:
         device = next(self.model.parameters()).device
         with torch.inference_mode():
-            outputs = self.model(batch.to(device)).float().cpu()
-        return [self._prediction(row) for row in outputs]
+            return averaged_logits(self.model, batch.to(device), self.tta).cpu()
+
+    def _use(self) -> str:
+        return (
+            "use generate"
+            if self.tokenizer is not None
+            else "it was saved without the way its inputs are prepared"
+        )
 
     def export(self, folder: str | Path, overwrite: bool = False) -> Path:
         """Writes the model in the Hugging Face layout, with all that `descent.load` needs to use it.
 
-        Only a GPT of GPT-2's shape is a model that transformers knows, too.
+        transformers loads what it has a class for: a GPT of GPT-2's shape, a ResNet or a ViT as published.
         """
         extra = {"labels": self.labels, "preparation": dict(self.preparation), "loss": self.loss}
+        extra |= {"tta": self.tta} if self.tta != "none" else {}
         kept = {key: value for key, value in extra.items() if value}
         return export(folder, self.model, self.tokenizer, extra=kept, overwrite=overwrite)
 
     def _prepare(self, item: Any) -> Tensor:
         if self.preparation.get("kind") == "table":
             return prepare_row(self.preparation, item)
-        if self.preparation.get("kind") == "images":
-            return prepare_image(self.preparation, item)
-        raise UserError(f"{self.name or 'this model'} predicts no classes or values", hint="use generate")
+        return prepare_image(self.preparation, item)
 
     def _prediction(self, output: Tensor) -> dict[str, Any]:
         if self.loss in ("cross_entropy", "binary"):

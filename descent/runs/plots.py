@@ -1,66 +1,24 @@
-"""Pictures of a run: its curves, and what a classifier mistakes for what.
-
-Drawn with matplotlib's Agg canvas alone, so no display is needed and no global state of pyplot is
-touched; matplotlib is imported when a picture is drawn.
-"""
+"""The curves of a run: its loss, its second metric and its learning rate over the steps."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from descent.runs.figure import drawing, headline, save
 from descent.runs.metrics import HIGHER_IS_BETTER, series
 from descent.runs.progress import SHARES, format_count, format_metric, format_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-__all__ = ["confusion_matrix", "curves"]
+__all__ = ["curves"]
 
-INK, MUTED, GRID = "#1f2733", "#6b7685", "#e4e8ee"
 TRAIN, VALIDATION, BEST, RATE = "#2f6fb5", "#d9622b", "#b3261e", "#5b8f6a"
 PHASES = ("#2f6fb5", "#7a4fa3", "#2a8f8a", "#a3752a")
-STYLE = {
-    "axes.edgecolor": GRID,
-    "axes.grid": True,
-    "axes.labelcolor": MUTED,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.unicode_minus": False,
-    "figure.facecolor": "white",
-    "font.size": 10.0,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-    "text.color": INK,
-    "text.parse_math": False,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-}
-# Families that hold Chinese, the best looking first; matplotlib falls through the list glyph by glyph.
-CHINESE = (
-    "Noto Sans CJK SC",
-    "Noto Sans SC",
-    "Source Han Sans SC",
-    "PingFang SC",
-    "Hiragino Sans GB",
-    "Microsoft YaHei",
-    "WenQuanYi Micro Hei",
-    "WenQuanYi Zen Hei",
-    "Noto Sans CJK JP",
-    "SimHei",
-    "Arial Unicode MS",
-    "Droid Sans Fallback",
-)
 # Beside the loss, the metric worth a panel of its own.
 SECOND = ("accuracy", "r2", "bits_per_byte", "perplexity")
 
@@ -83,7 +41,7 @@ def curves(lines: Iterable[Mapping[str, Any]], folder: Path | str, title: str) -
     if _loss_panel not in panels:
         return []
     heights = [{_loss_panel: 4.2, _second_panel: 2.4, _rate_panel: 1.1}[draw] for draw in panels]
-    with _drawing(9.0, sum(heights) + 1.2) as figure:
+    with drawing(9.0, sum(heights) + 1.2) as figure:
         grid = figure.subplots(
             len(panels), 1, sharex=True, squeeze=False, gridspec_kw={"height_ratios": heights}
         )
@@ -95,45 +53,8 @@ def curves(lines: Iterable[Mapping[str, Any]], folder: Path | str, title: str) -
         bottom.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 2.5, 5, 10]))
         bottom.xaxis.set_major_formatter(lambda value, _: format_count(value) if value else "0")
         figure.align_ylabels(grid[:, 0])
-        _headline(figure, title, _subtitle(lines))
-        return [_save(figure, Path(folder) / "curves.png")]
-
-
-def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str] | None, path: Path | str) -> Path:
-    """Draws counts by true class (rows) and predicted class (columns), shaded by share of the row.
-
-    Args:
-        matrix: square counts.
-        labels: names of the classes; their numbers when None.
-        path: the PNG to write.
-    """
-    counts = np.asarray(matrix, dtype=np.int64)
-    classes = len(counts)
-    names = [str(label) for label in labels] if labels else [str(number) for number in range(classes)]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = float(np.clip(2.6 + 0.55 * classes, 4.5, 14.0))
-    with _drawing(side + 0.6, side + 0.4) as figure:
-        axes = figure.add_subplot()
-        axes.grid(visible=False)
-        axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
-        ticks = range(0, classes, math.ceil(classes / 40))
-        turned = max(map(len, names)) > 3 and classes > 4
-        turn = {"rotation": 45, "ha": "right"} if turned else {}
-        axes.set_xticks(ticks, [names[t] for t in ticks], **turn)
-        axes.set_yticks(ticks, [names[t] for t in ticks])
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        axes.spines[:].set_visible(False)
-        if classes <= 25:
-            for row, column in zip(*np.nonzero(counts), strict=True):
-                ink = "white" if shares[row, column] > 0.35 else INK
-                axes.text(
-                    column, row, f"{counts[row, column]:,}", ha="center", va="center", color=ink, size=8
-                )
-        right, total = int(np.trace(counts)), int(counts.sum())
-        share = f"{100 * right / max(total, 1):.2f}%"
-        _headline(figure, "Confusion matrix", f"{right:,} of {total:,} right ({share})")
-        return _save(figure, Path(path))
+        headline(figure, title, _subtitle(lines))
+        return [save(figure, Path(folder) / "curves.png")]
 
 
 def _loss_panel(lines: list[Mapping[str, Any]], axes: Axes | None) -> bool:
@@ -259,39 +180,3 @@ def _subtitle(lines: list[Mapping[str, Any]]) -> str:
     if not steps:
         return ""
     return f"{steps[-1]:,} steps in {format_seconds(seconds[-1])} of training"
-
-
-def _headline(figure: Figure, title: str, subtitle: str) -> None:
-    height = figure.get_figheight()
-    figure.text(0.02, 1 - 0.18 / height, title, size=14, weight="bold", va="top")
-    figure.text(0.02, 1 - 0.50 / height, subtitle, size=10, color=MUTED, va="top")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.75 / height))  # type: ignore[union-attr, call-arg]
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    return path
-
-
-@contextmanager
-def _drawing(width: float, height: float):
-    """A figure in the house style; a glyph that no font here has stays a box, without a warning."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    style: Any = {**STYLE, "font.family": _families()}
-    with warnings.catch_warnings(), matplotlib.rc_context(style):
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing", category=UserWarning)
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        yield figure
-
-
-@cache
-def _families() -> list[str]:
-    from matplotlib import font_manager
-
-    known = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *(family for family in CHINESE if family in known)]

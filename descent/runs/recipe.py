@@ -11,20 +11,42 @@ from pydantic import StringConstraints, model_validator
 
 from descent.config import Config, Field, Items, read_toml
 from descent.data.config import ImageData, TableData, TextData
+from descent.models.airbench import AirbenchConfig
+from descent.models.alexnet import AlexNetConfig
 from descent.models.gpt import GPTConfig
 from descent.models.lenet import LeNetConfig
 from descent.models.linear import LinearConfig
 from descent.models.mlp import MLPConfig
+from descent.models.resnet import ResNetConfig
+from descent.models.vit import ViTConfig
 from descent.objectives import CausalConfig, SupervisedConfig
 from descent.text import TokenizerConfig
 from descent.training.optimizers import AdamConfig, AdamWConfig, MuonConfig, SGDConfig
-from descent.training.schedules import ConstantConfig, CosineConfig, LinearScheduleConfig, TrapezoidConfig
+from descent.training.schedules import (
+    ConstantConfig,
+    CosineConfig,
+    LinearScheduleConfig,
+    Span,
+    TrapezoidConfig,
+)
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 # Windows opens a device, not a file, for these names, whatever the extension.
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 RunName = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
+
+
+ModelConfig = (
+    LinearConfig
+    | MLPConfig
+    | LeNetConfig
+    | AlexNetConfig
+    | ResNetConfig
+    | AirbenchConfig
+    | ViTConfig
+    | GPTConfig
+)
 
 
 class Budget(Config):
@@ -53,6 +75,11 @@ class EvaluationPlan(Config):
     batch_size: int = Field(default=256, gt=0, description="examples at a time; changes no result")
     metric: str = Field(default="loss", description="the metric that decides which checkpoint is best")
     patience: int = Field(default=0, ge=0, description="stop after so many evaluations without a better one")
+    tta: Literal["none", "flip", "flip_shift"] = Field(
+        default="none",
+        description="views of an image whose logits are averaged, in evaluation and prediction: it alone, "
+        "its mirror too, or both also moved by a pixel",
+    )
 
 
 class CheckpointPlan(Config):
@@ -71,6 +98,42 @@ class SamplePlan(Config):
     temperature: float = Field(default=0.8, ge=0)
     top_k: int = Field(default=0, ge=0, description="0 = all")
     top_p: float = Field(default=1.0, gt=0, le=1)
+
+
+class Transfer(Config):
+    """Trained weights to start from, and how the layers that have them are trained on."""
+
+    weights: str = Field(
+        min_length=1,
+        description="a run's folder, a folder in the Hugging Face layout, a name on the hub, or a "
+        ".safetensors file under our names; model.weights=... means this",
+    )
+    head: Literal["auto", "new", "keep"] = Field(
+        default="auto",
+        description="the output layer; auto = kept where the classes are the same, else drawn anew",
+    )
+    frozen: bool = Field(default=False, description="train the head alone")
+    decay: float = Field(
+        default=1.0, gt=0, le=1, description="rate of a group of layers over that of the group after it"
+    )
+    thaw: Span = Field(
+        default=0,
+        description="steps, or a fraction of all steps, between the unfreezing of one group of layers and of "
+        "the one before it, from the head down; 0 = all are trained from the start",
+    )
+    mean: Items[float] = Field(
+        default=(),
+        description="what images are normalised by, a number a channel; empty = as for the weights",
+    )
+    std: Items[Annotated[float, Field(gt=0)]] = Field(default=(), description="likewise")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.frozen and self.thaw:
+            raise ValueError("frozen trains the head alone, and thaw unfreezes the rest: choose one of them")
+        if len(self.mean) != len(self.std):
+            raise ValueError("mean and std each take a number a channel")
+        return self
 
 
 class Claim(Config):
@@ -101,7 +164,7 @@ class Recipe(Config):
 
     data: Annotated[TextData | TableData | ImageData, Field(discriminator="type")]
     tokenizer: TokenizerConfig | None = None
-    model: Annotated[LinearConfig | MLPConfig | LeNetConfig | GPTConfig, Field(discriminator="type")]
+    model: Annotated[ModelConfig, Field(discriminator="type")]
     objective: Annotated[SupervisedConfig | CausalConfig, Field(discriminator="type")]
     optimizer: Annotated[SGDConfig | AdamConfig | AdamWConfig | MuonConfig, Field(discriminator="type")]
     schedule: Annotated[
@@ -111,6 +174,7 @@ class Recipe(Config):
     evaluation: EvaluationPlan = EvaluationPlan()
     checkpoints: CheckpointPlan = CheckpointPlan()
     samples: SamplePlan | None = None
+    transfer: Transfer | None = None
     claim: Claim | None = None
 
     @model_validator(mode="after")

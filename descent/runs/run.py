@@ -18,6 +18,7 @@ from descent.runs.layout import RECIPE_FILE
 from descent.runs.loaded import Loaded
 from descent.runs.metrics import read_metrics, series
 from descent.runs.recipe import Recipe, read_recipe
+from descent.runs.report import class_figures, write_report
 from descent.text import Tokenizer
 from descent.training import checkpoint
 from descent.weights import safetensors_file
@@ -78,6 +79,12 @@ class Run:
         """What a language model wrote at which step."""
         return [(line["step"], line["text"]) for line in self.metrics if line["event"] == "sample"]
 
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The names of the classes, if it learns classes."""
+        labels = read_json(self.folder / "data.json").get("labels")
+        return tuple(labels) if labels else None
+
     def checkpoint(self, which: Which = "best") -> Path:
         """The folder of a checkpoint: the best (else the latest), the latest, or that of a step."""
         folder = self.folder / "checkpoints"
@@ -116,15 +123,15 @@ class Run:
             safetensors_file.check_fits({k: own[k] for k in held if k in own}, held, str(average))
             safetensors_file.copy_into(own, held)
         about = read_json(self.folder / "data.json")
-        labels = about.get("labels")
         return Loaded(
             model.eval(),
             recipe.model,
             self.tokenizer,
-            tuple(labels) if labels else None,
+            self.labels,
             about.get("preparation") or {},
             getattr(recipe.objective, "loss", ""),
             str(self.folder),
+            tta=recipe.evaluation.tta,
         )
 
     @property
@@ -135,12 +142,25 @@ class Run:
 
     def evaluate(self, split: str | None = None, which: Which = "best") -> Evaluation:
         """Scores a checkpoint on a whole split (see `default_split`)."""
+        return self._scored(split or self.default_split, which)[1]
+
+    def report(self, folder: str | Path, split: str | None = None, which: Which = "best") -> Evaluation:
+        """Scores a classifier as `evaluate` does, and writes into a folder what there is to see of it.
+
+        That is confusion.png, reliability.png, report.json, and of images mistakes.png, the most wrong.
+        """
+        split = split or self.default_split
+        parts, found = self._scored(split, which)
+        write_report(parts, split, found, Path(folder))
+        return found
+
+    def _scored(self, split: str, which: Which) -> tuple[Parts, Evaluation]:
         parts = self.parts()
-        splits, split = parts.dataset.splits, split or self.default_split
+        splits = parts.dataset.splits
         if split not in splits:
             raise UserError("no such split", got=split, expected="one of " + ", ".join(splits))
         checkpoint.load(self.checkpoint(which), parts.state)
-        return parts.evaluate(split)
+        return parts, parts.evaluate(split)
 
     def parts(self) -> Parts:
         """Data, model and all, not yet loaded with weights; on the device there is here.
@@ -169,11 +189,8 @@ class Run:
         drawn = plots.curves(lines, folder, title=f"{self.recipe.name} ({self.name})")
         scored = [line for line in lines if line.get("confusion")]
         if scored:
-            about = read_json(self.folder / "data.json")
-            labels = about.get("labels") or [str(i) for i in range(len(scored[-1]["confusion"]))]
-            picture = folder / "confusion.png"
-            plots.confusion_matrix(scored[-1]["confusion"], labels, picture)
-            drawn.append(picture)
+            labels = list(self.labels or map(str, range(len(scored[-1]["confusion"]))))
+            drawn += class_figures(scored[-1], labels, folder)
         return drawn
 
     def summary(self) -> dict[str, Any]:
@@ -183,7 +200,7 @@ class Run:
         scores: dict[str, dict[str, Any]] = {}
         for line in lines:
             if line["event"] == "evaluation":
-                left_out = ("event", "split", "confusion", "seconds")
+                left_out = ("event", "split", "confusion", "calibration", "seconds")
                 scores[line["split"]] = {key: value for key, value in line.items() if key not in left_out}
         return {
             "folder": str(self.folder),

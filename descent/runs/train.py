@@ -27,10 +27,11 @@ from descent.runs.folder import (
 from descent.runs.interrupt import Interrupt, Interrupted
 from descent.runs.lock import RunLock
 from descent.runs.metrics import MetricsLog
-from descent.runs.overrides import override
+from descent.runs.overrides import override, weights_of
 from descent.runs.progress import Progress
 from descent.runs.recipe import Recipe
 from descent.runs.run import Run
+from descent.runs.transfer import begin
 from descent.training import checkpoint
 from descent.training.loop import train as train_loop
 from descent.training.precision import tune_allocator
@@ -71,11 +72,17 @@ def train(
     if out is not None:
         check_target(Path(out), overwrite)
     tune_allocator()
-    parts = assemble(recipe, progress=_shows_bars(quiet))
+    parts, taken = begin(recipe, _shows_bars(quiet))
     folder = new_folder(recipe, out, overwrite)
     with disk_errors(folder), RunLock(folder):
-        _begin(folder, parts)
-        return _go(folder, parts, quiet, "start")
+        if taken is None:
+            _begin(folder, parts)
+            return _go(folder, parts, quiet, "start")
+        _begin(folder, parts, {"transfer": taken.table()})
+        checkpoint.save(folder / "checkpoints", parts.state)  # from now on the source may go
+        with MetricsLog(folder / "metrics.jsonl") as log:
+            log.append("transfer", 0, **taken.table())
+        return _go(folder, parts, quiet, "start", taken.lines())
 
 
 def resume(where: str | Path, overrides: Sequence[str] | dict[str, Any] = (), quiet: bool = False) -> Run:
@@ -104,11 +111,8 @@ def resume(where: str | Path, overrides: Sequence[str] | dict[str, Any] = (), qu
             raise CorruptArtifact(f"{run.folder} has no checkpoint that is whole\n  {reasons}")
         if found.path is not None:
             checkpoint.load(found.path, parts.state)
-        elif parent := read_json(run.folder / "env.json").get("parent"):
-            raise UserError(
-                f"{run.folder} ended before the weights it was to start from were saved",
-                hint=f"`descent fork {parent}` makes such a run anew",
-            )
+        else:
+            _check_start(run)
         if changed:
             write_recipe(run.folder, parts.recipe)
         with MetricsLog(run.folder / "metrics.jsonl") as log:
@@ -137,6 +141,12 @@ def fork(
     """
     run = Run(where)
     recipe = override(run.recipe, overrides)
+    if weights_of(recipe.table()) != weights_of(run.recipe.table()):
+        raise UserError(
+            "a fork starts from its parent's weights, not from model.weights",
+            got=weights_of(recipe.table()),
+            hint="`descent train` starts a run from other weights",
+        )
     if recipe.tokenizer != run.recipe.tokenizer:
         raise UserError("a fork keeps its parent's tokenizer: the weights belong to its tokens")
     if out is not None:
@@ -158,6 +168,17 @@ def fork(
             changed = _differences(run.recipe, recipe)
             log.append("fork", parts.state.step, parent=str(run.folder), changed=changed)
         return _go(folder, parts, quiet, "fork")
+
+
+def _check_start(run: Run) -> None:
+    """Raises a `UserError` if a run without a checkpoint was to start from weights its seed does not give."""
+    facts = read_json(run.folder / "env.json")
+    if "parent" in facts or "transfer" in facts:
+        again = f"fork {facts['parent']}" if "parent" in facts else f"train {run.folder / 'recipe.toml'}"
+        raise UserError(
+            f"{run.folder} ended before the weights it was to start from were saved",
+            hint=f"`descent {again}` makes such a run anew",
+        )
 
 
 def _shows_bars(quiet: bool) -> bool:

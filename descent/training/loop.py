@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from descent.errors import UserError
 from descent.objectives.objective import Batch, Objective, Phase
+from descent.training.layers import Layers, frozen
 from descent.training.precision import autocast
 from descent.training.schedules import ConstantConfig, ScheduleConfig, factor
 from descent.training.state import State
@@ -40,6 +41,7 @@ class Settings:
         clip_norm: the longest gradient, L2 over a phase's parameters; 0 = no limit.
         device, precision: where and in what to compute.
         rank: the number of this process among those that train together.
+        layers: which layers are trained at which step; None = all at every step.
     """
 
     steps: int
@@ -51,6 +53,7 @@ class Settings:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "fp32"
     rank: int = 0
+    layers: Layers | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,19 @@ def train_step(state: State, objective: Objective, batch: Batch, settings: Setti
     reseed(settings.seed, state.step, settings.rank, settings.device)
     if not state.model.training:
         state.model.train()
+    with frozen(state.model, settings.layers, state.step):
+        losses, norms, targets = _phases(state, objective, batch, settings)
+    if state.average is not None:
+        state.average.update(state.model, state.step)
+    state.step += 1
+    rate = state.optimizers[objective.phases[0].name][0].param_groups[0]["lr"]
+    return StepReport(state.step, losses, norms, rate, targets)
+
+
+def _phases(
+    state: State, objective: Objective, batch: Batch, settings: Settings
+) -> tuple[dict[str, float], dict[str, float], int]:
+    """Steps each phase that is due; returns losses and gradient norms by phase, and the first's targets."""
     moved = {name: value.to(settings.device, non_blocking=True) for name, value in batch.items()}
     with autocast(settings.device, settings.precision):
         made = objective.batches(state.model, moved)
@@ -147,11 +163,7 @@ def train_step(state: State, objective: Objective, batch: Batch, settings: Setti
             optimizer.step()
         state.model.zero_grad()
         targets = targets or count
-    if state.average is not None:
-        state.average.update(state.model, state.step)
-    state.step += 1
-    rate = state.optimizers[objective.phases[0].name][0].param_groups[0]["lr"]
-    return StepReport(state.step, losses, norms, rate, targets)
+    return losses, norms, targets
 
 
 def accumulate(

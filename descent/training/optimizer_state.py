@@ -75,8 +75,16 @@ def load_state_tensors(
             optimizer.state.clear()
     for optimizer, parameter, slots in found:
         optimizer.state[parameter] = {
-            slot: value.clone().to(_home(optimizer, parameter, slot)) for slot, value in slots.items()
+            slot: _placed(value, parameter, _home(optimizer, parameter, slot))
+            for slot, value in slots.items()
         }
+
+
+def _placed(value: Tensor, parameter: Tensor, device: torch.device) -> Tensor:
+    """A copy on the device, laid out in memory as the parameter: fused steps go through both side by side."""
+    if value.ndim == 0:
+        return value.clone().to(device)
+    return torch.empty_like(parameter, dtype=value.dtype, device=device).copy_(value)
 
 
 def _slots(model: nn.Module, optimizers: Optimizers) -> Iterator[tuple[str, Optimizer, str, Tensor]]:

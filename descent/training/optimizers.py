@@ -12,6 +12,7 @@ Every parameter has a role, and the role decides how it is stepped:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -21,10 +22,10 @@ from torch.optim import Optimizer
 
 from descent.config import Config, Field
 from descent.objectives.objective import Phase
+from descent.training.layers import HEADS, Layers
 from descent.training.muon import Muon
 
 Role = Literal["matrix", "kernel", "head", "embedding", "vector"]
-HEADS = frozenset({"head", "lm_head", "unembedding", "classifier"})
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -41,6 +42,9 @@ class SGDConfig(Config):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0, description="of matrices, kernels and heads only")
+    bias_factor: float = Field(
+        default=1.0, gt=0, description="rate of biases and gains over learning_rate (Jordan 2024: 64)"
+    )
 
     @model_validator(mode="after")
     def _nesterov_looks_along_the_momentum(self) -> Self:
@@ -112,8 +116,27 @@ def roles(model: nn.Module) -> dict[str, Role]:
     return {name: found[id(parameter)] for name, parameter in model.named_parameters()}
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What parameters that are stepped alike have in common.
+
+    Attributes:
+        role: see the top of this file.
+        rate: what their learning rate is multiplied by.
+        layer: the layers that begin to be trained at another step than others, else 0. They are kept apart,
+            as a fused step takes its parameters' momenta all as there or all as not there yet.
+    """
+
+    role: Role
+    rate: float = 1.0
+    layer: int = 0
+
+
+Kinds = dict[Kind, list[nn.Parameter]]
+
+
 def build_optimizers(
-    config: OptimizerConfig, model: nn.Module, modules: Sequence[str] = ()
+    config: OptimizerConfig, model: nn.Module, modules: Sequence[str] = (), layers: Layers | None = None
 ) -> list[Optimizer]:
     """The optimizers of one phase.
 
@@ -121,17 +144,21 @@ def build_optimizers(
         config: which optimizer, and its numbers.
         model: whose parameters are stepped; on its device already.
         modules: prefixes of the parameter names that the phase trains; empty = all.
+        layers: rates by layer, for a model that starts from others' weights.
 
     Returns:
         One optimizer, or two for Muon. Each of their groups carries `initial_lr`, which the loop
-        multiplies by the schedule's factor.
+        multiplies by the schedule's factor; the first one's is the configured rate, if any group's is.
     """
-    by_role: dict[Role, list[nn.Parameter]] = {}
-    kinds, stacked = roles(model), stacked_rows(model)
+    kinds: Kinds = {}
+    held, stacked = roles(model), stacked_rows(model)
     for name, parameter in model.named_parameters():
         if Phase(modules=tuple(modules)).owns(name):
-            by_role.setdefault(kinds[name], []).append(parameter)
-    built = list(_build(config, by_role, stacked))
+            kind = Kind(held[name])
+            if layers is not None:
+                kind = Kind(held[name], layers.rate(name), layers.group(name) if layers.thaw else 0)
+            kinds.setdefault(kind, []).append(parameter)
+    built = list(_build(config, kinds, stacked))
     for optimizer in built:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -152,62 +179,72 @@ def stacked_rows(model: nn.Module) -> dict[nn.Parameter, tuple[int, ...]]:
 
 
 def _build(
-    config: OptimizerConfig,
-    by_role: dict[Role, list[nn.Parameter]],
-    stacked: dict[nn.Parameter, tuple[int, ...]],
+    config: OptimizerConfig, kinds: Kinds, stacked: dict[nn.Parameter, tuple[int, ...]]
 ) -> Iterable[Optimizer]:
     decayed: set[Role] = {"matrix", "kernel", "head"}
     if isinstance(config, MuonConfig):
-        yield from _muon(config, by_role, stacked)
+        yield from _muon(config, kinds, stacked)
         return
     if isinstance(config, AdamWConfig) and config.decay_embeddings:
         decayed.add("embedding")
     rate = config.learning_rate
+    biases = config.bias_factor if isinstance(config, SGDConfig) else 1.0
     groups = [
-        {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if role in decayed else 0.0}
-        for role, parameters in by_role.items()
+        {
+            "params": parameters,
+            "lr": rate * kind.rate * (biases if kind.role == "vector" else 1.0),
+            "weight_decay": config.weight_decay if kind.role in decayed else 0.0,
+            "layer": kind.layer,
+        }
+        for kind, parameters in kinds.items()
     ]
     if isinstance(config, SGDConfig):
         yield torch.optim.SGD(
-            _merged(groups), lr=rate, momentum=config.momentum, nesterov=config.nesterov, fused=True
+            _merged(groups, rate), lr=rate, momentum=config.momentum, nesterov=config.nesterov, fused=True
         )
     else:
         adam = torch.optim.Adam if isinstance(config, AdamConfig) else torch.optim.AdamW
-        yield adam(_merged(groups), lr=rate, betas=config.betas, eps=config.eps, fused=True)
+        yield adam(_merged(groups, rate), lr=rate, betas=config.betas, eps=config.eps, fused=True)
 
 
 def _muon(
-    config: MuonConfig,
-    by_role: dict[Role, list[nn.Parameter]],
-    stacked: dict[nn.Parameter, tuple[int, ...]],
+    config: MuonConfig, kinds: Kinds, stacked: dict[nn.Parameter, tuple[int, ...]]
 ) -> Iterable[Optimizer]:
-    matrices = [*by_role.get("matrix", []), *by_role.get("kernel", [])]
-    by_rows: dict[tuple[int, ...] | None, list[nn.Parameter]] = {}
-    for matrix in matrices:
-        by_rows.setdefault(stacked.get(matrix), []).append(matrix)
-    if matrices:
+    by_rows: dict[tuple[float, tuple[int, ...] | None], list[nn.Parameter]] = {}
+    for role in ("matrix", "kernel"):
+        for kind, parameters in kinds.items():
+            for matrix in parameters if kind.role == role else ():
+                by_rows.setdefault((kind.rate, stacked.get(matrix)), []).append(matrix)
+    if by_rows:
+        matrices = [
+            {"params": alike, "rows": rows, "lr": config.learning_rate * rate}
+            for (rate, rows), alike in by_rows.items()
+        ]
         yield Muon(
-            [{"params": alike, "rows": rows} for rows, alike in by_rows.items()],
+            sorted(matrices, key=lambda group: -group["lr"]),
             lr=config.learning_rate,
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
             steps=config.iterations,
-            dtype=product_dtype(matrices[0].device),
+            dtype=product_dtype(matrices[0]["params"][0].device),
         )
     own_rates = {"embedding": config.embedding_learning_rate, "head": config.head_learning_rate}
     groups = [
         {
-            "params": by_role[role],
-            "lr": own_rates.get(role) or config.adam_learning_rate,
+            "params": parameters,
+            "lr": (own_rates.get(role) or config.adam_learning_rate) * kind.rate,
             "weight_decay": config.weight_decay if role == "head" else 0.0,
+            "layer": kind.layer,
         }
         for role in ("embedding", "head", "vector")
-        if role in by_role
+        for kind, parameters in kinds.items()
+        if kind.role == role
     ]
     if groups:
+        rate = config.adam_learning_rate
         yield torch.optim.AdamW(
-            _merged(groups), lr=config.adam_learning_rate, betas=config.betas, eps=config.eps, fused=True
+            _merged(groups, rate), lr=rate, betas=config.betas, eps=config.eps, fused=True
         )
 
 
@@ -218,10 +255,10 @@ def product_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _merged(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups with equal numbers made one: fewer, longer kernel calls."""
-    merged: dict[tuple[float, float], dict[str, Any]] = {}
+def _merged(groups: list[dict[str, Any]], rate: float) -> list[dict[str, Any]]:
+    """Groups with equal numbers made one: fewer, longer kernel calls; those with the plain rate first."""
+    merged: dict[tuple[float, float, int], dict[str, Any]] = {}
     for group in groups:
-        key = (group["lr"], group["weight_decay"])
+        key = (group["lr"], group["weight_decay"], group["layer"])
         merged.setdefault(key, {**group, "params": []})["params"].extend(group["params"])
-    return list(merged.values())
+    return sorted(merged.values(), key=lambda group: group["lr"] != rate)

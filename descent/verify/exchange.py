@@ -35,8 +35,10 @@ def reference(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:
         import transformers
     except ImportError:
         raise NotApplicable("transformers is not installed") from None
-    model = transformers.AutoModelForCausalLM.from_pretrained(target, torch_dtype=torch.float32).eval()
+    images = "inputs" in batch
+    kind = transformers.AutoModelForImageClassification if images else transformers.AutoModelForCausalLM
+    model = kind.from_pretrained(target, dtype=torch.float32).eval()
+    inputs = batch["inputs" if images else "tokens"]
     with torch.inference_mode():
-        expected = model(batch["tokens"]).logits
-        found = loaded.model(batch["tokens"])
+        expected, found = model(inputs).logits, loaded.model(inputs)
     return difference(found, expected), f"transformers {transformers.__version__}, {type(model).__name__}"

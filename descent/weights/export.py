@@ -13,7 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from descent.errors import UserError
-from descent.weights import gpt2, safetensors_file
+from descent.weights import architectures, preprocessor, safetensors_file
+from descent.weights.architectures import Architecture
+from descent.weights.classes import labels_to
 from descent.weights.folder import CONFIG, GENERATION, OWN, TOKENIZER, WEIGHTS
 
 
@@ -37,10 +39,10 @@ def export(
 ) -> Path:
     """Writes a model into a folder that `read_folder` reads back.
 
-    A GPT with the shape of GPT-2 is written as transformers' GPT2LMHeadModel, which loads it and gives the
-    same logits. No other model has a class there: its config.json then says `"model_type": "descent"` with
-    our own configuration, and only Descent loads it; weights and tokenizer are plain safetensors and
-    tokenizer.json.
+    A network that transformers has (see `architectures`: a GPT with the shape of GPT-2, a ResNet or a ViT as
+    published) is written as its class there, which loads it and gives the same logits. Of any other,
+    config.json says `"model_type": "descent"` with our own configuration, and only Descent loads it; weights
+    and tokenizer are plain safetensors and tokenizer.json.
 
     The folder appears whole or not at all.
 
@@ -62,16 +64,18 @@ def export(
     _check_target(target, overwrite)
     config: Any = model.config
     state = safetensors_file.unshared(model.state_dict())
-    published = gpt2.is_gpt2(config)
-    table = gpt2.config_to(config) if published else {"model_type": OWN, "model": config.table()}
+    row = architectures.of(config)
+    table = row.config_to(config) if row else {"model_type": OWN, "model": config.table()}
+    if row and row.images:
+        table |= labels_to((extra or {}).get("labels"), config.outputs)
     table |= {"descent": dict(extra)} if extra else {}
-    tensors = gpt2.state_to(state) if published else state
+    tensors = row.state_to(state) if row else state
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
             new = Path(name) / "export"
             new.mkdir()
-            _write(new, table, tensors, tokenizer, published)
+            _write(new, table, tensors, tokenizer, row)
             if target.exists():
                 shutil.rmtree(target)
             os.replace(new, target)
@@ -95,12 +99,17 @@ def _write(
     table: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
     tokenizer: SavesTokenizer | None,
-    published: bool,
+    row: Architecture | None,
 ) -> None:
-    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
-    if published:
+    floats = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
+    if row is not None and row.images:
+        table = {**table, "dtype": min(floats)}
+        preparation = table.get("descent", {}).get("preparation", {})
+        if preparation.get("kind") == "images":
+            _write_json(folder / preprocessor.FILE, preprocessor.preprocessor_to(preparation))
+    elif row is not None:
         end = {} if tokenizer is None else {"bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
-        table = {**table, **end, "dtype": min(dtypes)}
+        table = {**table, **end, "dtype": min(floats)}
         _write_json(folder / GENERATION, {"_from_model_config": True, **end})
     _write_json(folder / CONFIG, table)
     safetensors_file.write(folder / WEIGHTS, tensors, {"format": "pt"})

@@ -4,6 +4,7 @@
     model.safetensors              its weights, or several files with model.safetensors.index.json
     tokenizer.json                 its tokenizer, if it is a language model
     generation_config.json         how its authors sample from it, if they say so
+    preprocessor_config.json       how its authors prepare a picture, if it classifies images
 
 Nothing in a folder selects code, nothing is unpickled, and no network call is made.
 """
@@ -13,16 +14,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from descent.config import Config
 from descent.errors import CorruptArtifact, UserError
-from descent.models import MODELS, build, config_class
-from descent.weights import gpt2, safetensors_file
+from descent.models import MODELS, config_class
+from descent.weights import preprocessor, published, safetensors_file
+from descent.weights.architectures import ARCHITECTURES, Architecture
+from descent.weights.classes import labels_from
+from descent.weights.pretrained import Pretrained
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, GENERATION = "tokenizer.json", "generation_config.json"
@@ -33,45 +35,13 @@ _SHARD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\.safetensors", re.ASCII
 _SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
-@dataclass(frozen=True)
-class Pretrained:
-    """What a folder holds.
-
-    Attributes:
-        config: the model's configuration.
-        state: its tensors under our names.
-        tokenizer: path of its tokenizer.json, or None.
-        generation: fields of `generation.Settings` its authors recommend (may be empty).
-        extra: the table that was given to `export` as `extra` (empty in a folder of another library).
-    """
-
-    config: Config
-    state: dict[str, Tensor]
-    tokenizer: Path | None
-    generation: dict[str, Any]
-    extra: dict[str, Any]
-
-    def model(self, where: str = "the folder") -> nn.Module:
-        """The model with these weights, in their dtype and in evaluation mode.
-
-        Args:
-            where: what they were read from, for the `UserError` that lists every weight that does not fit.
-        """
-        model = build(self.config)
-        dtypes = {tensor.dtype for tensor in self.state.values() if tensor.is_floating_point()}
-        if len(dtypes) == 1:
-            model.to(dtypes.pop())
-        safetensors_file.load_into(model, self.state, where)
-        return model.eval()
-
-
 def is_folder(path: Path) -> bool:
     """Whether `path` is a folder in this layout."""
     return (path / CONFIG).is_file()
 
 
 def read_folder(path: Path | str, *, allow_nonfinite: bool = False) -> Pretrained:
-    """Reads a folder in the Hugging Face layout: a GPT-2, or anything `export` wrote.
+    """Reads a folder in the Hugging Face layout: one of `ARCHITECTURES`, timm's, or anything `export` wrote.
 
     Args:
         path: the folder.
@@ -87,40 +57,76 @@ def read_folder(path: Path | str, *, allow_nonfinite: bool = False) -> Pretraine
         raise UserError(f"{folder} holds no {CONFIG}", hint="give a folder in the Hugging Face layout")
     table = read_json(folder / CONFIG)
     where = str(folder / CONFIG)
-    config = _config(table, where)
-    tensors = _tensors(folder, allow_nonfinite)
-    state = gpt2.state_from(tensors, config, str(folder)) if table["model_type"] == "gpt2" else tensors
-    tokenizer = folder / TOKENIZER
-    extra = table.get("descent", {})
-    return Pretrained(
-        config,
-        state,
-        tokenizer if tokenizer.is_file() else None,
-        _generation(folder),
-        extra if isinstance(extra, dict) else {},
-    )
-
-
-def _config(table: Mapping[str, Any], where: str) -> Any:
     if "auto_map" in table:
         raise UserError(
             f"{where}: auto_map asks to run code that came with the weights; that is never done",
             hint="take a checkpoint of a known architecture",
         )
+    if published.is_timm(table):
+        config = published.config_from(table, where)
+        return published.read_timm(table, config, _tensors(folder, allow_nonfinite), str(folder))
+    pictures = read_json(folder / preprocessor.FILE) if (folder / preprocessor.FILE).is_file() else {}
+    row = None if table.get("model_type") == OWN else _row(table, where)
+    config = _own_config(table, where) if row is None else _config(row, table, pictures, folder)
+    tensors = _tensors(folder, allow_nonfinite)
+    state = tensors if row is None else row.state_from(tensors, config, str(folder))
+    tokenizer = folder / TOKENIZER
+    extra = table.get("descent", {})
+    extra = extra if isinstance(extra, dict) else {}
+    return Pretrained(
+        config,
+        state,
+        tokenizer if tokenizer.is_file() else None,
+        _generation(folder),
+        _of_images(extra, table, pictures, config, folder) if row is not None and row.images else extra,
+    )
+
+
+def _own_config(table: Mapping[str, Any], where: str) -> Any:
+    model = table.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("type"), str):
+        raise UserError(f"{where}: model: expected a table with a type, as `descent export` writes it")
+    return config_class(model["type"]).read(model, where=where)
+
+
+def _row(table: Mapping[str, Any], where: str) -> Architecture:
     kind = table.get("model_type")
-    if kind == OWN:
-        model = table.get("model")
-        if not isinstance(model, dict) or not isinstance(model.get("type"), str):
-            raise UserError(f"{where}: model: expected a table with a type, as `descent export` writes it")
-        return config_class(model["type"]).read(model, where=where)
-    classes = table.get("architectures") or ["GPT2LMHeadModel"]
-    if kind != "gpt2" or not isinstance(classes, list) or any(name not in gpt2.CLASSES for name in classes):
+    row = ARCHITECTURES.get(kind) if isinstance(kind, str) else None
+    classes = table.get("architectures") or (row.classes[:1] if row else ())
+    if row is None or not isinstance(classes, (list, tuple)) or any(c not in row.classes for c in classes):
+        known = [f"{name} with {row.classes[0]}" for name, row in ARCHITECTURES.items()]
         raise UserError(
             f"{where}: this architecture is not known",
             got=(kind, classes),
-            expected=f"model_type gpt2 with {gpt2.CLASSES[0]}, or {OWN} with one of " + ", ".join(MODELS),
+            expected=f"model_type {', '.join(known)}, or {OWN} with one of " + ", ".join(MODELS),
         )
-    return gpt2.config_from(table, where)
+    return row
+
+
+def _config(row: Architecture, table: Mapping[str, Any], pictures: Mapping[str, Any], folder: Path) -> Any:
+    """The row's configuration; where it leaves the size of images open, the preprocessor's."""
+    where = str(folder / CONFIG)
+    if row.images and "image_size" not in table and pictures:
+        size, _ = preprocessor.size_and_fit(pictures, str(folder / preprocessor.FILE))
+        return row.config_from({**table, "image_size": list(size)}, where)
+    return row.config_from(table, where)
+
+
+def _of_images(
+    own: Mapping[str, Any], table: Mapping[str, Any], pictures: Mapping[str, Any], config: Any, folder: Path
+) -> dict[str, Any]:
+    """What `export` noted, if the classes are still those; else what the other files say."""
+    labels, held = labels_from(table), own.get("labels")
+    outputs = 2 if own.get("loss") == "binary" else config.outputs
+    same = held is None or (isinstance(held, list) and len(held) == outputs)
+    if own and same and (labels is None or list(labels) == held):
+        return dict(own)
+    named = {} if labels is None else {"labels": list(labels)}
+    found: dict[str, Any] = {**named, "loss": "cross_entropy"}
+    if pictures:
+        where = str(folder / preprocessor.FILE)
+        found["preparation"] = preprocessor.preparation_from(pictures, config.inputs, labels, where)
+    return found
 
 
 def _tensors(folder: Path, allow_nonfinite: bool) -> dict[str, Tensor]:

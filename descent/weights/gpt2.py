@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from descent.errors import UserError
-from descent.models.gpt import GPT, GPTConfig
-from descent.weights.keymap import KeyMap, Rule
+from descent.models.gpt import GPTConfig
+from descent.weights.keymap import KeyMap, Rule, model_shapes
 
 KEYS = KeyMap(
     [
@@ -129,8 +129,7 @@ def is_gpt2(config: Any) -> bool:
 
 def state_from(tensors: Mapping[str, Tensor], config: GPTConfig, where: str) -> dict[str, Tensor]:
     """Our state from published tensors; a `UserError` lists every difference to what `config` needs."""
-    with torch.device("meta"):
-        shapes = {name: tuple(tensor.shape) for name, tensor in GPT(config).state_dict().items()}
+    shapes = model_shapes(config, tensors, where)
     rest = {name: tensor for name, tensor in tensors.items() if name != HEAD}
     head = tensors.get(HEAD)
     if not config.tied:

@@ -5,35 +5,71 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from descent.errors import UserError
+from descent.models import build
 
-NUMBER = "{n}"
-"""Stands for a layer's number in a pattern, the same one on both sides."""
+Numbers = dict[str, int]
+SHOWN = 20
+"""Differences that an error lists."""
+
+_NUMBER = re.compile(r"\{([a-z])(\+1)?\}")
 
 
 @dataclass(frozen=True)
 class Rule:
     """One kind of tensor.
 
+    A letter in braces stands for a layer's number, the same one on both sides; `{n+1}` where it is counted
+    from 1: `layer{n+1}.{m}.bn1.bias` and `stages.{n}.{m}.norm.bias`.
+
     Args:
-        theirs: pattern of the published name, for example `h.{n}.mlp.c_fc.weight`.
+        theirs: pattern of the published name, for example `h.{n}.mlp.c_fc.weight`; several where what is one
+            tensor here is kept in equal parts there, the first rows first.
         ours: pattern of our name; None = deliberately ignored.
         transpose: whether the matrix is stored the other way round.
+        absent: for a tensor that some files lack and that then starts at 0: its type.
     """
 
-    theirs: str
+    theirs: str | tuple[str, ...]
     ours: str | None
     transpose: bool = False
+    absent: torch.dtype | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The published patterns, one or several."""
+        return (self.theirs,) if isinstance(self.theirs, str) else self.theirs
+
+    def their_shape(self, ours: Sequence[int]) -> tuple[int, ...]:
+        """Shape of each published part of a tensor that has the shape `ours` here."""
+        count = len(self.parts)
+        shape = (ours[0] // count, *ours[1:]) if count > 1 else tuple(ours)
+        return shape[::-1] if self.transpose else shape
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Our tensor from the published parts."""
+        turned = [part.T.contiguous() if self.transpose else part for part in parts]
+        return turned[0] if len(turned) == 1 else torch.cat(turned)
+
+    def divide(self, ours: Tensor) -> list[Tensor]:
+        """The published parts of our tensor."""
+        count = len(self.parts)
+        parts = [ours] if count == 1 else [part.clone() for part in ours.chunk(count)]
+        return [part.T.contiguous() for part in parts] if self.transpose else parts
 
 
 class KeyMap:
     """A table of rules, complete in both directions: a name without a rule is an error, never a guess.
 
     Args:
-        rules: of several that fit a name, the first counts.
+        rules: of several that fit a name, the first counts; so a second rule for the same tensor of ours
+            reads an older name, which is never written.
         prefix: what published names may begin with (all of them or none).
     """
 
@@ -53,67 +89,137 @@ class KeyMap:
         Raises:
             UserError: lists every missing name, every name no rule knows, every other shape.
         """
-        found: dict[str, Tensor] = {}
+        found: dict[str, tuple[Rule, dict[int, str]]] = {}
         problems: list[str] = []
         for name, tensor in theirs.items():
-            match = _first(((rule, rule.theirs) for rule in self.rules), self._bare(name))
+            match = self._rule(name.removeprefix(self.prefix))
             if match is None:
                 problems.append(f"{name}: not expected")
                 continue
-            rule, number = match
+            rule, part, numbers = match
             if rule.ours is None:
                 continue
-            ours = rule.ours.replace(NUMBER, number)
-            value = tensor.T.contiguous() if rule.transpose and tensor.dim() == 2 else tensor
+            ours = _fill(rule.ours, numbers)
             if ours not in shapes:
                 problems.append(f"{name}: not expected (the model has no {ours})")
-            elif ours in found:
-                problems.append(f"{name}: stands there twice, with and without the prefix {self.prefix!r}")
-            elif tuple(value.shape) != tuple(shapes[ours]):
-                expected = reversed(shapes[ours]) if rule.transpose else shapes[ours]
+                continue
+            names = found.setdefault(ours, (rule, {}))[1]
+            expected = rule.their_shape(shapes[ours])
+            if part in names:
+                problems.append(f"{name}: stands there twice, also as {names[part]}")
+            elif tuple(tensor.shape) != expected:
                 problems.append(f"{name}: {_size(tensor.shape)}, expected {_size(expected)}")
-            found[ours] = value
-        problems += [f"{self._their_name(ours)[0]}: missing" for ours in shapes if ours not in found]
+            names[part] = name
+        problems += self._missing(shapes, {name: set(parts) for name, (_, parts) in found.items()})
         if problems:
             raise _refusal(where, problems)
-        return found
+        state = {
+            ours: rule.join([theirs[names[part]] for part in range(len(rule.parts))])
+            for ours, (rule, names) in found.items()
+        }
+        return {**state, **self._zeros(shapes, state)}
 
     def to_theirs(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published names and layouts for our tensors; a name without a rule raises a `UserError`."""
-        named = {name: self._their_name(name) for name in ours}
-        unknown = [f"{name}: no published name is known" for name, (_, rule) in named.items() if rule is None]
+        rules = {name: self._by_ours(name) for name in ours}
+        unknown = [f"{name}: no published name is known" for name, rule in rules.items() if rule is None]
         if unknown:
             raise _refusal("the model", unknown)
         return {
-            theirs: ours[name].T.contiguous() if rule is not None and rule.transpose else ours[name]
-            for name, (theirs, rule) in named.items()
+            theirs: part
+            for name, tensor in ours.items()
+            if (rule := rules[name]) is not None
+            for theirs, part in zip(self.names(name), rule.divide(tensor), strict=True)
         }
 
-    def _their_name(self, ours: str) -> tuple[str, Rule | None]:
-        match = _first(((rule, rule.ours) for rule in self.rules if rule.ours is not None), ours)
-        if match is None:
-            return ours, None
-        rule, number = match
-        return self.prefix + rule.theirs.replace(NUMBER, number), rule
+    def names(self, ours: str) -> tuple[str, ...]:
+        """The published names of our tensor; its own where no rule knows it."""
+        for rule in self.rules:
+            numbers = None if rule.ours is None else _read(rule.ours, ours)
+            if numbers is not None:
+                return tuple(self.prefix + _fill(part, numbers) for part in rule.parts)
+        return (ours,)
 
-    def _bare(self, name: str) -> str:
-        return name.removeprefix(self.prefix)
+    def _missing(self, shapes: Mapping[str, Any], found: Mapping[str, set[int]]) -> list[str]:
+        problems = []
+        for ours in shapes:
+            rule = self._by_ours(ours)
+            if rule is not None and rule.absent is not None:
+                continue
+            held = found.get(ours, set())
+            problems += [f"{n}: missing" for part, n in enumerate(self.names(ours)) if part not in held]
+        return problems
+
+    def _zeros(self, shapes: Mapping[str, Sequence[int]], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the file may lack."""
+        rules = {ours: rule for ours in shapes if ours not in state and (rule := self._by_ours(ours))}
+        return {ours: torch.zeros(tuple(shapes[ours]), dtype=rule.absent) for ours, rule in rules.items()}
+
+    def _rule(self, bare: str) -> tuple[Rule, int, Numbers] | None:
+        for rule in self.rules:
+            for part, pattern in enumerate(rule.parts):
+                numbers = _read(pattern, bare)
+                if numbers is not None:
+                    return rule, part, numbers
+        return None
+
+    def _by_ours(self, ours: str) -> Rule | None:
+        known = (rule for rule in self.rules if rule.ours is not None and _read(rule.ours, ours) is not None)
+        return next(known, None)
 
 
-def _first(patterns: Iterable[tuple[Rule, str]], name: str) -> tuple[Rule, str] | None:
-    """The first rule whose pattern is the name, and the number that stands in it."""
-    for rule, pattern in patterns:
-        shape = re.escape(pattern).replace(re.escape(NUMBER), r"(0|[1-9]\d{0,5})")
-        match = re.fullmatch(shape, name, re.ASCII)
-        if match:
-            return rule, match.group(1) if match.groups() else ""
-    return None
+def model_shapes(config: Any, tensors: Mapping[str, Tensor], where: str) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of all that the model of a configuration holds, found without memory for it.
+
+    Args:
+        config: read from a file, so it may say anything.
+        tensors: what the file beside it holds; a model has no more layers than that has tensors.
+        where: what both were read from, for the error.
+
+    Raises:
+        UserError: more layers than tensors, or sizes that no tensor can have.
+    """
+    layers = sum(getattr(config, "depths", ())) or getattr(config, "depth", 0)
+    if layers > len(tensors):
+        raise UserError(
+            f"{where}: the configuration and the weights do not belong together",
+            got=f"{layers:,} layers and {len(tensors):,} tensors",
+        )
+    try:
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in build(config).state_dict().items()}
+    except (RuntimeError, OverflowError):  # a number of elements, or of bytes, that 64 bits do not hold
+        raise UserError(f"{where}: the configuration names sizes that no tensor can have") from None
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> tuple[re.Pattern[str], tuple[tuple[str, int], ...]]:
+    """What names of a pattern look like, and its letters, each with the number counting starts at."""
+    letters = tuple((place.group(1), int(place.group(2) is not None)) for place in _NUMBER.finditer(pattern))
+    fixed = [re.escape(text) for text in _NUMBER.sub("\0", pattern).split("\0")]
+    return re.compile(r"(0|[1-9]\d{0,5})".join(fixed), re.ASCII), letters
+
+
+def _read(pattern: str, name: str) -> Numbers | None:
+    """The numbers in a name that fits the pattern."""
+    shape, letters = _compiled(pattern)
+    match = shape.fullmatch(name)
+    if match is None:
+        return None
+    pairs = zip(letters, match.groups(), strict=True)
+    numbers = {letter: int(text) - start for (letter, start), text in pairs}
+    return None if any(number < 0 for number in numbers.values()) else numbers
+
+
+def _fill(pattern: str, numbers: Numbers) -> str:
+    return _NUMBER.sub(lambda place: str(numbers[place.group(1)] + bool(place.group(2))), pattern)
 
 
 def _refusal(where: str, problems: list[str]) -> UserError:
     count = f"{len(problems)} difference{'s' if len(problems) > 1 else ''}"
-    lines = [f"  {problem}" for problem in sorted(problems)]
-    return UserError("\n".join([f"{where} does not fit the model: {count}", *lines]))
+    lines = [f"  {problem}" for problem in sorted(problems)[:SHOWN]]
+    more = [f"  ... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    return UserError("\n".join([f"{where} does not fit the model: {count}", *lines, *more]))
 
 
 def _size(shape: Iterable[int]) -> str:

@@ -25,6 +25,8 @@ LIGHT = (
     ["train", "--help"],
     ["train", "gtp"],
     ["ledger"],
+    ["find-rate", "--help"],
+    ["explain", "--help"],
 )
 
 

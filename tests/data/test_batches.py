@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from descent.data import ArraySplit, Batch, Batches, ImageSplit, StreamSplit, prefetch, sweep
+from descent.data.augment_config import PRESETS
 from descent.data.random import bits, permutation, uniform
 from descent.errors import UserError
 
@@ -72,7 +73,7 @@ def test_the_order_is_pinned():
 
 def test_purposes_are_independent():
     assert bits(1, 2, "order", 4).tolist() != bits(1, 2, "offset", 4).tolist()
-    numbers = uniform(7, 0, "augment", (10_000, 6))
+    numbers = uniform(7, 0, "affine", (10_000, 6))
     assert numbers.dtype == np.float32
     assert (numbers.min() >= 0) & (numbers.max() < 1)
     np.testing.assert_allclose(np.histogram(numbers, 10, (0, 1))[0], 6000, rtol=0.05)
@@ -124,7 +125,7 @@ def images(count: int = 12) -> ImageSplit:
     pixels = torch.randint(
         0, 256, (count, 1, 14, 14), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
-    return ImageSplit(pixels, torch.arange(count), [0.25], [0.5], "affine")
+    return ImageSplit(pixels, torch.arange(count), [0.25], [0.5], PRESETS["affine"])
 
 
 def test_augmentation_belongs_to_the_image_and_the_epoch_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class ToServer(HTTPAdapter):
-    """Takes https://data.example to the local server, which speaks no TLS."""
+    """Takes data.example, over https too, to the local server, which speaks no TLS."""
 
     def __init__(self, port: int):
         super().__init__()
@@ -70,7 +71,7 @@ class ToServer(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         asked = request.url
-        request.url = str(asked).replace(HOST, f"http://127.0.0.1:{self.port}")
+        request.url = re.sub("^https?://data.example", f"http://127.0.0.1:{self.port}", str(asked))
         answer = super().send(request, *args, **kwargs)
         answer.url = str(asked)
         return answer
@@ -83,7 +84,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 
     def session() -> requests.Session:
         made = requests.Session()
-        made.mount(HOST, ToServer(running.server_port))
+        for scheme in ("https", "http"):
+            made.mount(f"{scheme}://data.example", ToServer(running.server_port))
         return made
 
     monkeypatch.setattr(download, "session", session)
@@ -93,9 +95,16 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     running.server_close()
 
 
-def enter(monkeypatch: pytest.MonkeyPatch, *paths: str, name: str = "data.bin", md5: bool = False) -> None:
+def enter(
+    monkeypatch: pytest.MonkeyPatch,
+    *paths: str,
+    name: str = "data.bin",
+    md5: bool = False,
+    host: str = HOST,
+    size: int = len(GOOD),
+) -> None:
     sums = {"md5": hashlib.md5(GOOD).hexdigest()} if md5 else {"sha256": hashlib.sha256(GOOD).hexdigest()}
-    file = File(name, tuple(f"{HOST}/{path}" for path in paths), len(GOOD), **sums)
+    file = File(name, tuple(f"{host}/{path}" for path in paths), size, **sums)
     entry = Entry("toy", "a toy", "text", "lines", "free", "nobody", (file,))
     monkeypatch.setitem(registry.ENTRIES, "toy", entry)
 
@@ -155,6 +164,73 @@ def test_the_next_mirror_is_tried(server: Server, monkeypatch: pytest.MonkeyPatc
 def test_a_redirect_within_https_is_followed(server: Server, monkeypatch: pytest.MonkeyPatch):
     enter(monkeypatch, "to/https:~~data.example~good~data.bin")
     assert locate("toy", False)[0].read_bytes() == GOOD
+
+
+PLAIN = HOST.replace("https", "http")
+
+
+def test_a_registered_http_address_is_taken_where_a_sha256_guards_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    for path in ("good/data.bin", "to/http:~~data.example~good~x", "to/https:~~data.example~good~x"):
+        enter(monkeypatch, path, host=PLAIN)
+        (found,) = locate("toy", False)
+        assert found.read_bytes() == GOOD
+        found.unlink()
+    for bad in ("wrong", "html", "cut"):
+        enter(monkeypatch, bad, host=PLAIN)
+        with pytest.raises(UserError, match=BAD[bad]):
+            locate("toy", False)
+    assert kept() == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "to/http:~~127.0.0.1:1~x",
+        "to/https:~~data.example~to~http:~~data.example~good",
+        "to/file:~~~etc~passwd",
+    ],
+)
+def test_an_http_address_leads_to_https_or_stays_where_it_is(
+    server: Server, monkeypatch: pytest.MonkeyPatch, bad: str
+):
+    enter(monkeypatch, bad, host=PLAIN)
+    with pytest.raises(UserError, match="leads away from https"):
+        locate("toy", False)
+    assert kept() == []
+
+
+def test_an_http_address_without_a_sha256_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch):
+    enter(monkeypatch, "good/data.bin", host=PLAIN, md5=True)
+    with pytest.raises(UserError, match="leads away from https"):
+        locate("toy", False)
+    assert server.asked == []
+
+
+def test_a_file_of_unpublished_size_is_told_by_its_sum_and_capped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    for bad in ("wrong", "short", "cut", "long"):
+        enter(monkeypatch, bad, md5=True, size=0)
+        with pytest.raises(UserError, match="could not be downloaded"):
+            locate("toy", False)
+    enter(monkeypatch, "good/x", md5=True, size=0)
+    (path,) = locate("toy", False)
+    assert path.read_bytes() == GOOD
+    path.write_bytes(GOOD[:-1])
+    assert locate("toy", False)[0].read_bytes() == GOOD
+    path.unlink()
+    monkeypatch.setattr(download, "_UNKNOWN_SIZE", len(GOOD) - 1)
+    with pytest.raises(UserError, match="more than the file holds"):
+        locate("toy", False)
+    assert kept() == []
+
+
+def test_a_query_in_an_address_is_no_part_of_the_name(server: Server, monkeypatch: pytest.MonkeyPatch):
+    enter(monkeypatch, "good/data.bin?download=1")
+    assert locate("toy", False)[0].name == "data.bin"
+    assert server.asked == ["/good/data.bin?download=1"]
 
 
 @pytest.mark.parametrize("bad", ["gone", "wrong", "cut", "html"])
@@ -234,9 +310,11 @@ def test_every_entry_is_complete_and_safe():
         assert entry.licence
         assert entry.citation
         for file in entry.files:
-            assert file.bytes > 0
+            assert file.bytes > 0 or file.name == "pneumoniamnist.npz"
             assert (len(file.sha256), len(file.md5)) in ((64, 0), (0, 32))
-            assert all(url.startswith("https://") and url.isascii() and " " not in url for url in file.urls)
+            assert all(re.fullmatch(r"https?://[!-~]+", url) for url in file.urls)
+            assert file.url.startswith("https://")
+            assert file.sha256 or all(url.startswith("https://") for url in file.urls)
             assert not Path(file.name).is_absolute()
             assert ".." not in Path(file.name).parts
     assert [row["name"] for row in listing()] == [entry.name for entry in entries.ALL]
@@ -253,4 +331,4 @@ def test_every_local_file_has_the_registered_bytes(local_data: Path):
     for entry in entries.ALL:
         for file in entry.files:
             found += download.present(entry, file) is not None
-    assert found >= 14
+    assert found >= 80

@@ -51,6 +51,37 @@ def test_binary_with_and_without_class_weights() -> None:
     assert_close(weighted, (each * weights).sum() / weights.sum())
 
 
+SHARES = torch.tensor([[0.3, 0.7, 0, 0], [0, 1, 0, 0], [0.25] * 4, [0, 0, 0.9, 0.1], [1, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("class_weights", [(), WEIGHTS])
+def test_shares_of_classes(smoothing: float, class_weights: tuple[float, ...]) -> None:
+    config = SupervisedConfig(label_smoothing=smoothing, class_weights=class_weights)
+    wanted = (1 - smoothing) * SHARES + smoothing / 4
+    weights = torch.tensor(class_weights or (1.0,) * 4)
+    expected = -(weights * wanted * LOGITS[:5].log_softmax(1)).sum() / 5
+    assert_close(supervised_loss(config, LOGITS[:5], SHARES), expected)
+    doubled = supervised_loss(config, LOGITS[:5].double(), SHARES)
+    assert_close(doubled, expected.double())
+
+
+def test_whole_shares_are_class_numbers() -> None:
+    rows = nn.functional.one_hot(CLASSES, 4).float()
+    for config in (SupervisedConfig(), SupervisedConfig(label_smoothing=0.1)):
+        assert_close(supervised_loss(config, LOGITS, rows), supervised_loss(config, LOGITS, CLASSES))
+
+
+def test_shares_of_two_classes() -> None:
+    logits, second = VALUES[:, :1], torch.tensor([1, 0, 0.25, 0.5, 0, 0.125, 1])
+    shares = torch.stack([1 - second, second], dim=1)
+    plain = supervised_loss(SupervisedConfig(loss="binary"), logits, shares)
+    assert_close(plain, nn.BCEWithLogitsLoss()(logits[:, 0], second))
+    weighted = supervised_loss(SupervisedConfig(loss="binary", class_weights=(1.0, 3.0)), logits, shares)
+    each = 3 * second * (-logits[:, 0]).exp().log1p() + (1 - second) * logits[:, 0].exp().log1p()
+    assert_close(weighted, each.mean())
+
+
 def test_a_single_column_of_targets_is_taken_as_it_comes() -> None:
     config = SupervisedConfig(loss="mse")
     assert_close(

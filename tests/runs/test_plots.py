@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from descent.runs import plots
-from descent.runs.plots import confusion_matrix, curves
+from descent.runs.class_plots import confusion_matrix
+from descent.runs.plots import curves
 
 
 def log(steps, **more):

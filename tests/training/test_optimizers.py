@@ -261,3 +261,14 @@ def test_numbers_out_of_range_are_refused(table: dict[str, object], field: str):
 def test_nesterov_needs_momentum():
     with pytest.raises(UserError, match="nesterov needs a momentum over 0"):
         SGDConfig.read({"nesterov": True, "momentum": 0.0})
+
+
+def test_biases_and_gains_have_a_rate_of_their_own_in_sgd():
+    model = Net()
+    config = SGDConfig(learning_rate=0.1, weight_decay=0.2, bias_factor=64.0)
+    found = placed(model, build_optimizers(config, model))
+    fast = {name for name, (_, rate, decay) in found.items() if rate == 6.4 and decay == 0.0}
+    assert fast == {name for name, role in roles(model).items() if role == "vector"}
+    assert {rate for name, (_, rate, _) in found.items() if name not in fast} == {0.1}
+    first = build_optimizers(config, nn.BatchNorm1d(3))[0].param_groups[0]
+    assert first["initial_lr"] == 6.4

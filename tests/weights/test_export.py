@@ -17,6 +17,10 @@ SIZES = {
     "linear": {"inputs": (5,), "outputs": 2},
     "mlp": {"inputs": (2, 7), "outputs": 3},
     "lenet": {"inputs": (1, 28, 28), "outputs": 10},
+    "alexnet": {"inputs": (1, 67, 67), "outputs": 3, "channels": (4, 6, 4, 4, 2), "hidden": 9},
+    "resnet": {"inputs": (1, 8, 8), "outputs": 3, "depths": (1, 1), "widths": (4, 8), "stem": "small"},
+    "airbench": {"inputs": (3, 16, 16), "outputs": 3, "widths": (24, 25, 26)},
+    "vit": {"inputs": (1, 8, 8), "outputs": 3, "depth": 1, "dim": 6, "patch": 4, "pool": "mean"},
     "gpt": {"vocab_size": 23, "depth": 2, "dim": 32, "heads": 2, "context": 16, "bigram": True},
 }
 TEXT = ["the cat sat on the mat", "静夜思 床前明月光", "🙂 and the rest"] * 20

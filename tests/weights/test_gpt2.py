@@ -106,7 +106,7 @@ def test_every_difference_is_listed_at_once():
         gpt2.state_from(theirs, config, "FOLDER")
     assert str(error.value).splitlines() == [
         "FOLDER does not fit the model: 7 differences",
-        "  ln_f.weight: stands there twice, with and without the prefix 'transformer.'",
+        "  ln_f.weight: stands there twice, also as transformer.ln_f.weight",
         "  score.weight: not expected",
         "  transformer.h.0.mlp.c_fc.weight: 84x21, expected 21x84",
         "  transformer.h.00.ln_1.bias: not expected",

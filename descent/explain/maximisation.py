@@ -1,0 +1,165 @@
+"""Activation maximisation: pictures that a class or a channel answers to most.
+
+Legend: P pictures, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from descent.errors import UserError
+from descent.explain.attribution import chosen, score
+from descent.explain.probes import at_rest, module_called, probe
+
+__all__ = ["Maximised", "maximise"]
+
+
+@dataclass(frozen=True)
+class Maximised:
+    """Pictures found by climbing.
+
+    Attributes:
+        images: normalised, within the range of real pixels.
+        targets: the class or the channel of each.
+        layer: whose channels they are; None for classes.
+        before: what was climbed, at the first picture.
+        after: and at the last.
+    """
+
+    images: Float[Tensor, "pictures channels height width"]
+    targets: tuple[int, ...]
+    layer: str | None
+    before: Float[Tensor, "pictures"]
+    after: Float[Tensor, "pictures"]
+
+
+def maximise(
+    model: nn.Module,
+    targets: int | Sequence[int],
+    *,
+    layer: str | None = None,
+    shape: tuple[int, int, int] | None = None,
+    low: float | Tensor = -2.0,
+    high: float | Tensor = 2.0,
+    steps: int = 200,
+    rate: float = 0.05,
+    jitter: int = -1,
+    l2: float = 0.5,
+    variation: float = 8.0,
+    seed: int = 0,
+) -> Maximised:
+    """Gradient ascent on the picture, for each target: its score, less penalties.
+
+    Erhan, Bengio, Courville, Vincent (2009), "Visualizing Higher-Layer Features of a Deep Network". What
+    keeps the pictures from being noise is in Olah, Mordvintsev, Schubert (2017), "Feature Visualization":
+    the picture moves by a few pixels at every step, total variation and distance from grey are penalised,
+    and the climb is in the spectrum, where low frequencies move first. A sigmoid keeps every pixel between
+    `low` and `high`.
+
+    Args:
+        model: images to logits.
+        targets: numbers of classes, or of channels of `layer`.
+        layer: a layer whose mean over a channel is climbed in place of a class's logit.
+        shape: of a picture; that of `model.config.inputs` by default.
+        low, high: of real pixels in normalised units: a number, or one a channel as (channels, 1, 1).
+        steps: of Adam.
+        rate: its learning rate.
+        jitter: pixels to move by, up to; -1 = an eighth of the side.
+        l2: weight of the mean square distance from the middle of the range, 0 to 1, in units of what the
+            network gives for the first pictures.
+        variation: weight of the mean absolute difference of neighbours, likewise.
+        seed: of the first picture and the moves.
+
+    Raises:
+        UserError: there is no such class, layer or channel.
+    """
+    asked = (targets,) if isinstance(targets, int) else tuple(targets)
+    inputs = shape or tuple(getattr(getattr(model, "config", None), "inputs", ()))
+    if len(inputs) != 3 or not asked or steps < 1:
+        raise UserError(
+            "activation maximisation needs a shape, a target and a step", got=(inputs, asked, steps)
+        )
+    if layer is not None:
+        module_called(model, layer)
+    channels, height, width = inputs
+    home = next(iter(model.parameters()))
+    source = torch.Generator().manual_seed(seed)
+    move = max(height, width) // 8 if jitter < 0 else jitter
+    moves = torch.randint(-move, move + 1, (steps, 2), generator=source).tolist()
+
+    def image(picture: Tensor) -> Tensor:
+        bottom, top = (torch.as_tensor(end).detach().clone().to(picture) for end in (low, high))
+        return bottom + (top - bottom) * picture
+
+    def answers(picture: Tensor) -> Tensor:
+        return _answers(model, image(picture).to(home.dtype), layer)
+
+    def chosen_of(given: Tensor) -> Tensor:
+        if layer is None:
+            return score(given, chosen(given, list(asked)))
+        if not all(0 <= channel < given.shape[1] for channel in asked):
+            raise UserError(
+                f"{layer} has no such channel", got=list(asked), expected=f"0 to {given.shape[1] - 1}"
+            )
+        return given[torch.arange(len(asked)), list(asked)]
+
+    with at_rest(model), torch.enable_grad():
+        canvas = _Canvas(len(asked), (channels, height, width), source, home.device)
+        first = answers(canvas.picture()).detach()
+        # The size of what the network gives, so that the penalties weigh alike in every network.
+        before, unit = chosen_of(first), float(first.abs().mean())
+        climb = torch.optim.Adam([canvas.spectrum], lr=rate)
+        for down, right in moves:
+            picture = canvas.picture()
+            gain = chosen_of(answers(picture.roll((down, right), (2, 3)))).sum()
+            loss = unit * (l2 * _distance(picture) + variation * _roughness(picture)) - gain
+            (canvas.spectrum.grad,) = torch.autograd.grad(loss, canvas.spectrum)
+            climb.step()
+        picture = canvas.picture().detach()
+        after, images = chosen_of(answers(picture)).detach(), image(picture).cpu()
+    return Maximised(images, asked, layer, before.float().cpu(), after.float().cpu())
+
+
+class _Canvas:
+    """Pictures in 0..1 kept as spectra, in which a step of the same size moves low frequencies further."""
+
+    def __init__(
+        self, count: int, shape: tuple[int, int, int], source: torch.Generator, device: torch.device
+    ):
+        channels, height, width = shape
+        self.size = (height, width)
+        rows, columns = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
+        frequency = (rows[:, None] ** 2 + columns[None] ** 2).sqrt().clamp(min=1 / max(height, width))
+        self.scale = (1 / frequency / frequency.reciprocal().square().mean().sqrt()).to(device)
+        drawn = torch.randn(count, channels, *frequency.shape, 2, generator=source)
+        self.spectrum = (0.05 * drawn).to(device).requires_grad_(True)
+
+    def picture(self) -> Float[Tensor, "pictures channels height width"]:
+        field = torch.fft.irfft2(torch.view_as_complex(self.spectrum) * self.scale, s=self.size, norm="ortho")
+        return field.sigmoid()
+
+
+def _answers(model: nn.Module, images: Tensor, layer: str | None) -> Tensor:
+    """The logits of each picture, or the means of the layer's channels."""
+    if layer is None:
+        return model(images)
+    with probe(model, [layer]) as seen:
+        model(images)
+    if layer not in seen:
+        raise UserError(f"the layer {layer!r} gives no tensor")
+    held = seen[layer]
+    return held.mean((2, 3)) if held.dim() == 4 else held.mean(1) if held.dim() == 3 else held
+
+
+def _distance(picture: Tensor) -> Tensor:
+    return (2 * picture - 1).square().mean((1, 2, 3)).sum()
+
+
+def _roughness(picture: Tensor) -> Tensor:
+    down, right = picture.diff(dim=2).abs(), picture.diff(dim=3).abs()
+    return down.mean((1, 2, 3)).sum() + right.mean((1, 2, 3)).sum()
