@@ -143,7 +143,7 @@ def predict(
     if not named:
         raise UserError(f"none of {len(broken):,} images could be read")
     _print_predictions(named, as_json)
-    if any(name in broken for name in inputs):
+    if any(str(Path(word)) in broken for word in inputs):
         raise typer.Exit(1)
 
 

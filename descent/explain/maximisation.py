@@ -67,12 +67,10 @@ def maximise(
         layer: a layer whose mean over a channel is climbed in place of a class's logit.
         shape: of a picture; that of `model.config.inputs` by default.
         low, high: of real pixels in normalised units: a number, or one a channel as (channels, 1, 1).
-        steps: of Adam.
-        rate: its learning rate.
+        steps, rate: of Adam.
         jitter: pixels to move by, up to; -1 = an eighth of the side.
-        l2: weight of the mean square distance from the middle of the range, 0 to 1, in units of what the
-            network gives for the first pictures.
-        variation: weight of the mean absolute difference of neighbours, likewise.
+        l2, variation: weights of the mean square distance from the middle of the range (0 to 1), and of the
+            mean absolute difference of neighbours, in units of what the network gives for the first pictures.
         seed: of the first picture and the moves.
 
     Raises:
@@ -81,57 +79,77 @@ def maximise(
     asked = (targets,) if isinstance(targets, int) else tuple(targets)
     inputs = shape or tuple(getattr(getattr(model, "config", None), "inputs", ()))
     if len(inputs) != 3 or not asked or steps < 1:
-        raise UserError(
-            "activation maximisation needs a shape, a target and a step", got=(inputs, asked, steps)
-        )
-    if layer is not None:
-        module_called(model, layer)
-    channels, height, width = inputs
-    home = next(iter(model.parameters()))
+        got = (inputs, asked, steps)
+        raise UserError("activation maximisation needs a shape, a target and a step", got=got)
     source = torch.Generator().manual_seed(seed)
-    move = max(height, width) // 8 if jitter < 0 else jitter
+    move = max(inputs[1:]) // 8 if jitter < 0 else jitter
     moves = torch.randint(-move, move + 1, (steps, 2), generator=source).tolist()
-
-    def image(picture: Tensor) -> Tensor:
-        bottom, top = (torch.as_tensor(end).detach().clone().to(picture) for end in (low, high))
-        return bottom + (top - bottom) * picture
-
-    def answers(picture: Tensor) -> Tensor:
-        return _answers(model, image(picture).to(home.dtype), layer)
-
-    def chosen_of(given: Tensor) -> Tensor:
-        if layer is None:
-            return score(given, chosen(given, list(asked)))
-        if not all(0 <= channel < given.shape[1] for channel in asked):
-            raise UserError(
-                f"{layer} has no such channel", got=list(asked), expected=f"0 to {given.shape[1] - 1}"
-            )
-        return given[torch.arange(len(asked)), list(asked)]
-
+    hill = _Hill(model, asked, layer, low, high)
     with at_rest(model), torch.enable_grad():
-        canvas = _Canvas(len(asked), (channels, height, width), source, home.device)
-        first = answers(canvas.picture()).detach()
-        # The size of what the network gives, so that the penalties weigh alike in every network.
-        before, unit = chosen_of(first), float(first.abs().mean())
+        canvas = _Canvas((len(asked), *inputs), source, hill.device)
+        before, unit = hill.heights(canvas.picture())
         climb = torch.optim.Adam([canvas.spectrum], lr=rate)
         for down, right in moves:
             picture = canvas.picture()
-            gain = chosen_of(answers(picture.roll((down, right), (2, 3)))).sum()
-            loss = unit * (l2 * _distance(picture) + variation * _roughness(picture)) - gain
+            heights, _ = hill.heights(picture.roll((down, right), (2, 3)))
+            loss = unit * (l2 * _distance(picture) + variation * _roughness(picture)) - heights.sum()
             (canvas.spectrum.grad,) = torch.autograd.grad(loss, canvas.spectrum)
             climb.step()
-        picture = canvas.picture().detach()
-        after, images = chosen_of(answers(picture)).detach(), image(picture).cpu()
-    return Maximised(images, asked, layer, before.float().cpu(), after.float().cpu())
+        last = canvas.picture().detach()
+        after, _ = hill.heights(last)
+    return Maximised(hill.image(last).cpu(), asked, layer, before.detach().float().cpu(), after.float().cpu())
+
+
+class _Hill:
+    """What is climbed: for each picture in 0..1 what its target gives."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        asked: tuple[int, ...],
+        layer: str | None,
+        low: float | Tensor,
+        high: float | Tensor,
+    ):
+        if layer is not None:
+            module_called(model, layer)
+        home = next(iter(model.parameters()))
+        self.device, self.dtype = home.device, home.dtype
+        self.model, self.asked, self.layer, self.ends = model, asked, layer, (low, high)
+
+    def image(self, picture: Tensor) -> Tensor:
+        """The model's input for a picture in 0..1."""
+        low, high = (torch.as_tensor(end).detach().clone().to(picture) for end in self.ends)
+        return low + (high - low) * picture
+
+    def heights(self, picture: Tensor) -> tuple[Tensor, float]:
+        """What the targets give; and the mean size of all that is given, the unit of the penalties."""
+        given = self._given(self.image(picture).to(self.dtype))
+        unit, asked = float(given.detach().abs().mean()), list(self.asked)
+        if self.layer is None:
+            return score(given, chosen(given, asked)), unit
+        if not all(0 <= channel < given.shape[1] for channel in asked):
+            expected = f"0 to {given.shape[1] - 1}"
+            raise UserError(f"{self.layer} has no such channel", got=asked, expected=expected)
+        return given[torch.arange(len(asked)), asked], unit
+
+    def _given(self, images: Tensor) -> Tensor:
+        """The logits of each picture, or the means of the layer's channels."""
+        if self.layer is None:
+            return self.model(images)
+        with probe(self.model, [self.layer]) as seen:
+            self.model(images)
+        if self.layer not in seen:
+            raise UserError(f"the layer {self.layer!r} gives no tensor")
+        held = seen[self.layer]
+        return held.mean((2, 3)) if held.dim() == 4 else held.mean(1) if held.dim() == 3 else held
 
 
 class _Canvas:
     """Pictures in 0..1 kept as spectra, in which a step of the same size moves low frequencies further."""
 
-    def __init__(
-        self, count: int, shape: tuple[int, int, int], source: torch.Generator, device: torch.device
-    ):
-        channels, height, width = shape
+    def __init__(self, shape: tuple[int, ...], source: torch.Generator, device: torch.device):
+        count, channels, height, width = shape
         self.size = (height, width)
         rows, columns = torch.fft.fftfreq(height), torch.fft.rfftfreq(width)
         frequency = (rows[:, None] ** 2 + columns[None] ** 2).sqrt().clamp(min=1 / max(height, width))
@@ -142,18 +160,6 @@ class _Canvas:
     def picture(self) -> Float[Tensor, "pictures channels height width"]:
         field = torch.fft.irfft2(torch.view_as_complex(self.spectrum) * self.scale, s=self.size, norm="ortho")
         return field.sigmoid()
-
-
-def _answers(model: nn.Module, images: Tensor, layer: str | None) -> Tensor:
-    """The logits of each picture, or the means of the layer's channels."""
-    if layer is None:
-        return model(images)
-    with probe(model, [layer]) as seen:
-        model(images)
-    if layer not in seen:
-        raise UserError(f"the layer {layer!r} gives no tensor")
-    held = seen[layer]
-    return held.mean((2, 3)) if held.dim() == 4 else held.mean(1) if held.dim() == 3 else held
 
 
 def _distance(picture: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Explanation:
         names: of the images.
         labels: of the classes.
         predicted: the class the model gives each image.
-        probability: and how sure it is.
+        probability: and how sure it is, of the image as it is, also where `predict` averages views of it.
         unfit: methods that do not fit the model, with the reason; only where all were asked for.
         mean, std: of the channels, for turning a model's input back into a picture.
     """

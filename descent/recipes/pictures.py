@@ -27,8 +27,8 @@ def airbench_cifar() -> Recipe:
         objective=SupervisedConfig(loss="cross_entropy", label_smoothing=0.2),
         optimizer=MuonConfig(learning_rate=0.24, momentum=0.6, iterations=3, adam_learning_rate=0.01),
         schedule=LinearScheduleConfig(warmup=0.2),
-        budget=Budget(steps=640, batch_size=500),
-        evaluation=EvaluationPlan(every=160, metric="accuracy", batch_size=500, tta="flip_shift"),
+        budget=Budget(steps=320, batch_size=500),
+        evaluation=EvaluationPlan(every=80, metric="accuracy", batch_size=500, tta="flip_shift"),
     )
 
 
@@ -54,8 +54,8 @@ def resnet_cifar() -> Recipe:
         model=ResNetConfig.published("20").table(),
         objective=SupervisedConfig(loss="cross_entropy", label_smoothing=0.1).table(),
         optimizer=MuonConfig(learning_rate=0.05, momentum=0.9, iterations=3, adam_learning_rate=0.01).table(),
-        budget=Budget(steps=2035, batch_size=128).table(),
-        evaluation=EvaluationPlan(every=500, metric="accuracy", batch_size=500).table(),
+        budget=Budget(steps=1017, batch_size=128).table(),
+        evaluation=EvaluationPlan(every=250, metric="accuracy", batch_size=500).table(),
     )
 
 
@@ -65,8 +65,8 @@ def alexnet_cifar() -> Recipe:
         name="alexnet-cifar",
         about="AlexNet for 32 x 32 on 20,000 CIFAR-10 images, 5 minutes",
         model=AlexNetConfig.published("32").table(),
-        budget=Budget(steps=1480, batch_size=128).table(),
-        evaluation=EvaluationPlan(every=400, metric="accuracy", batch_size=500).table(),
+        budget=Budget(steps=694, batch_size=128).table(),
+        evaluation=EvaluationPlan(every=200, metric="accuracy", batch_size=500).table(),
     )
 
 
@@ -77,6 +77,6 @@ def vit_cifar() -> Recipe:
         about="a compact ViT on 20,000 CIFAR-10 images, 6 minutes",
         model=ViTConfig(dim=128, heads=4, depth=4, hidden=256, stem=(32, 128), pool="mean").table(),
         optimizer=MuonConfig(learning_rate=0.02, momentum=0.95, adam_learning_rate=2e-3).table(),
-        budget=Budget(steps=1890, batch_size=128).table(),
-        evaluation=EvaluationPlan(every=500, metric="accuracy", batch_size=500).table(),
+        budget=Budget(steps=943, batch_size=128).table(),
+        evaluation=EvaluationPlan(every=250, metric="accuracy", batch_size=500).table(),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,11 +194,13 @@ def _names(labels: Sequence[str] | None, classes: int) -> list[str]:
 
 def _short(name: str) -> str:
     name = " ".join(name.split())
-    return textwrap.shorten(name, LONGEST_NAME, placeholder="…") if len(name) > LONGEST_NAME else name
+    return name[: LONGEST_NAME - 1].rstrip() + "…" if len(name) > LONGEST_NAME else name
 
 
 def _percent(share: float) -> str:
-    """Two figures at least: 97%, 9.7%, 0.97%, and 100% of nothing less."""
-    if share >= 0.9995 or share == 0:
-        return f"{100 * share:.0f}%" if share in (0, 1) else f"{100 * share:.2f}%"
+    """Two figures at least: 97.0%, 9.7%, 0.97%; what is short of 1 is never written as 100%."""
+    if share in (0, 1):
+        return f"{100 * share:.0f}%"
+    if share >= 0.9995:
+        return f"{min(100 * share, 99.99):.2f}%"
     return f"{100 * share:.1f}%" if share >= 0.1 else f"{100 * share:.2g}%"

@@ -127,8 +127,12 @@ class Loaded:
 
     def predictions(self, inputs: Sequence[Any]) -> Iterator[dict[str, Any] | UserError]:
         """For each input, in order, its prediction, or what was wrong with it; in batches of bounded size."""
-        if self.preparation.get("kind") not in ("table", "images"):
+        kind = self.preparation.get("kind")
+        if kind not in ("table", "images"):
             raise UserError(f"{self.name or 'this model'} predicts no classes or values", hint=self._use())
+        if any(isinstance(item, Mapping) != (kind == "table") for item in inputs):
+            given, wanted = ("rows", "images") if kind == "images" else ("images", "rows of a table")
+            raise UserError(f"{self.name or 'this model'} predicts from {wanted}", got=given)
         size = math.prod(self.preparation.get("shape") or (len(self.preparation.get("features", ())),))
         count = max(1, min(256, NUMBERS // max(size, 1)))
         for start in range(0, len(inputs), count):

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from torch import Tensor, nn
 
 from descent.data.dataset import ArraySplit, StreamSplit
-from descent.evaluation import evaluate
+from descent.evaluation import calibration, evaluate, metric_names
 from descent.models.gpt import GPT, GPTConfig
 from descent.objectives import Causal, Supervised, SupervisedConfig
 
@@ -49,6 +49,11 @@ def test_classes(batch_size: int) -> None:
         nn.CrossEntropyLoss()(OUTPUTS.double(), TARGETS).item(), rel=1e-12
     )
     assert found.confusion == sk.confusion_matrix(TARGETS, OUTPUTS.argmax(1), labels=range(7)).tolist()
+    assert found.predictions is not None
+    np.testing.assert_allclose(found.predictions.probabilities, OUTPUTS.double().softmax(1), rtol=1e-12)
+    np.testing.assert_array_equal(found.predictions.targets, TARGETS)
+    assert found.metrics["ece"] == calibration(found.predictions).ece > 0.05
+    assert tuple(found.metrics) == metric_names(Supervised(SupervisedConfig()), 7)
     assert model.training
 
 
@@ -65,7 +70,12 @@ def test_two_classes_by_one_logit() -> None:
     found = evaluate(Table(logits), Supervised(SupervisedConfig(loss="binary")), split(classes))
     assert found.metrics["accuracy"] == ((logits[:, 0] > 0).long() == classes).double().mean().item()
     assert np.array(found.confusion).sum() == 53
+    assert tuple(found.metrics) == metric_names(Supervised(SupervisedConfig(loss="binary")), 1)
     assert "top5" not in found.metrics
+    assert found.predictions is not None
+    shares = torch.stack([1 - logits[:, 0].double().sigmoid(), logits[:, 0].double().sigmoid()], 1)
+    np.testing.assert_allclose(found.predictions.probabilities, shares, rtol=1e-12)
+    np.testing.assert_array_equal(found.predictions.targets, classes)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 1000])
@@ -79,6 +89,7 @@ def test_numbers(batch_size: int) -> None:
     assert found.metrics["r2"] == pytest.approx(sk.r2_score(true, predicted))
     assert found.metrics["rmse"] == pytest.approx(math.sqrt(((predicted - true) ** 2).mean()))
     assert found.metrics["mae"] == pytest.approx(np.abs(predicted - true).mean())
+    assert found.predictions is found.confusion is None
 
 
 def test_every_token_of_a_text_counts_once_and_bytes_are_those_of_the_text() -> None:

@@ -41,6 +41,8 @@ def test_a_matrix_that_reads_all_pixels_is_shown_as_pictures():
         filters(linear, (1, 4, 4))
     with pytest.raises(UserError, match="reads pictures"):
         filters(linear)
+    with pytest.raises(UserError, match="no weights of this model read pictures"):
+        filters(Toy(), (1, 8, 9))
 
 
 def test_feature_maps_come_strongest_first():

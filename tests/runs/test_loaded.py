@@ -12,10 +12,15 @@ from PIL import Image
 from run_tools import tiny
 from sklearn.datasets import load_digits
 
+from descent.data import prepare_image
 from descent.errors import CorruptArtifact, UserError
+from descent.evaluation import averaged_logits, evaluate
+from descent.runs import loaded as loaded_module
+from descent.runs.load import load
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run
 from descent.runs.train import train
+from descent.training import checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +181,65 @@ def test_the_split_scored_unasked_is_the_one_the_run_ended_with(classifier: Run,
     with pytest.raises(UserError, match="train, validation, test"):
         classifier.evaluate("tset")
     assert writer.default_split in ("test", "validation")
+
+
+@pytest.mark.parametrize("kind", ["flip", "flip_shift"])
+def test_views_of_an_image_are_averaged_wherever_the_run_is_used(tmp_path: Path, kind: str) -> None:
+    run = train(tiny("mlp", tmp_path, f"evaluation.tta={kind}"), out=tmp_path / "run", quiet=True)
+    loaded = run.load()
+    images = [digit(number) for number in range(5)]
+    inputs = torch.stack([prepare_image(loaded.preparation, image) for image in images])
+    with torch.inference_mode():
+        average = averaged_logits(loaded.model, inputs, kind)  # type: ignore[arg-type]
+        plain = loaded.model(inputs)
+    found = torch.tensor([list(row["probabilities"].values()) for row in loaded.predict(images)])
+    torch.testing.assert_close(found, average.softmax(1), rtol=1e-5, atol=1e-7)
+    assert (found - plain.softmax(1)).abs().max() > 1e-3
+    exported = load(loaded.export(tmp_path / "folder"))
+    assert exported.tta == kind
+    assert exported.predict(images) == loaded.predict(images)
+    parts = run.parts()
+    checkpoint.load(run.checkpoint(), parts.state)
+    scored, split = run.evaluate("test"), parts.dataset.splits["test"]
+    by_hand = evaluate(parts.state.model, parts.objective, split, tta=kind)  # type: ignore[arg-type]
+    without = evaluate(parts.state.model, parts.objective, split)
+    assert scored.metrics["loss"] == pytest.approx(by_hand.metrics["loss"], rel=1e-6)
+    assert scored.metrics["loss"] != pytest.approx(without.metrics["loss"], rel=1e-4)
+    assert run.summary()["scores"]["test"]["loss"] == pytest.approx(scored.metrics["loss"], rel=1e-6)
+
+
+def test_a_model_exported_without_views_has_none(classifier: Run, tmp_path: Path) -> None:
+    loaded = classifier.load()
+    assert loaded.tta == "none"
+    exported = load(loaded.export(tmp_path / "folder"))
+    assert exported.tta == "none"
+    assert exported.predict(digit(3)) == loaded.predict(digit(3))
+
+
+def test_a_broken_input_leaves_the_others_their_answers(
+    classifier: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = classifier.load()
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    images = [digit(number) for number in range(7)]
+    alone = [loaded.predict(image)[0] for image in images]
+    mixed = [*images[:3], tmp_path / "broken.png", *images[3:], tmp_path / "absent.png"]
+    for numbers in (loaded_module.NUMBERS, 2 * 64, 1):  # at once, two by two, and one by one
+        monkeypatch.setattr(loaded_module, "NUMBERS", numbers)
+        found = list(loaded.predictions(mixed))
+        assert [place for place, row in enumerate(found) if isinstance(row, UserError)] == [3, 8]
+        answers = [row for row in found if not isinstance(row, UserError)]
+        assert [row["label"] for row in answers] == [row["label"] for row in alone]
+        for row, expected in zip(answers, alone, strict=True):
+            assert row["probabilities"] == pytest.approx(expected["probabilities"], rel=1e-5)
+    with pytest.raises(UserError, match=r"broken\.png"):
+        loaded.predict(mixed)
+    assert loaded.predict([]) == []
+
+
+def test_no_batch_is_larger_than_its_bound(classifier: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, seen = classifier.load(), []
+    loaded.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    monkeypatch.setattr(loaded_module, "NUMBERS", 3 * 64 + 5)
+    loaded.predict([digit(number) for number in range(8)])
+    assert seen == [3, 3, 2]
