@@ -29,7 +29,9 @@ CATALOG: dict[str, Entry] = {
     "mlp-digits": Entry("an MLP on 8 x 8 digits (embedded, no download)", "images", "mlp_digits"),
     "mlp-mnist": Entry("an MLP on MNIST", "images", "mlp_mnist"),
     "lenet-digits": Entry("LeNet-5 on 8 x 8 digits (embedded, no download)", "images", "lenet_digits"),
-    "lenet-mnist": Entry("LeNet-5 on MNIST, shifted and turned a little", "images", "lenet_mnist"),
+    "lenet-mnist": Entry(
+        "LeNet-5 with more maps on MNIST, shifted and turned a little", "images", "lenet_mnist"
+    ),
     "airbench-cifar": Entry(
         "a fast small network on 20,000 CIFAR-10 images, 4 minutes", "pictures", "airbench_cifar"
     ),
