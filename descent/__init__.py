@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from descent import explain
-    from descent.api import load, train
+    from descent.api import find_rate, load, show_batch, train
     from descent.runs.recipe import Recipe
     from descent.runs.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["Recipe", "Run", "__version__", "explain", "load", "train"]
+__all__ = ["Recipe", "Run", "__version__", "explain", "find_rate", "load", "show_batch", "train"]
 
 _HOME = {
     "Recipe": "descent.runs.recipe",
     "Run": "descent.runs.run",
+    "find_rate": "descent.api",
     "load": "descent.api",
+    "show_batch": "descent.api",
     "train": "descent.api",
 }
 

@@ -1,4 +1,4 @@
-"""The Python surface: `descent.train`, `descent.load`, `descent.Run`."""
+"""The Python surface: `descent.train`, `descent.load`, `descent.Run`, and looks before training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from descent.errors import UserError
 from descent.recipes import resolve
+from descent.runs import finder
+from descent.runs.batch_figure import show_batch as draw_batch
 from descent.runs.folder import open_run
 from descent.runs.layout import is_run
 from descent.runs.load import load as load_model
@@ -19,7 +21,7 @@ from descent.runs.train import fork as fork_run
 from descent.runs.train import resume as resume_run
 from descent.runs.train import train as train_recipe
 
-__all__ = ["Loaded", "Recipe", "Run", "export", "fork", "load", "train"]
+__all__ = ["Loaded", "Recipe", "Run", "export", "find_rate", "fork", "load", "show_batch", "train"]
 
 Overrides = Mapping[str, Any] | Sequence[str] | str | None
 
@@ -59,8 +61,7 @@ def train(
         if out is not None:
             _same_recipe(recipe, folder)
         return resume_run(folder, changes, quiet=quiet)
-    wanted = override(recipe, changes) if isinstance(recipe, Recipe) else resolve(recipe, changes)
-    return train_recipe(wanted, out=out, overwrite=overwrite, quiet=quiet)
+    return train_recipe(_wanted(recipe, overrides), out=out, overwrite=overwrite, quiet=quiet)
 
 
 def fork(
@@ -82,6 +83,35 @@ def fork(
     """
     folder = run.folder if isinstance(run, Run) else open_run(run)
     return fork_run(folder, _changes(overrides), out=out, step=step, quiet=quiet)
+
+
+def find_rate(recipe: str | Path | Recipe, overrides: Overrides = None, **options: Any) -> finder.RateCurve:
+    """Tries rising learning rates on a copy of a recipe's model; the curve, with the rate to take.
+
+    Args:
+        recipe, overrides: as in `train`.
+        options: `low`, `high` and `steps`, the range of rates and how many are tried.
+    """
+    return finder.find_rate(_wanted(recipe, overrides), **options)
+
+
+def show_batch(
+    recipe: str | Path | Recipe,
+    overrides: Overrides = None,
+    *,
+    out: str | Path = "batch.png",
+    step: int = 0,
+    images: int = 64,
+) -> Path:
+    """Draws a batch of training images as the network gets them, with their labels; returns the PNG.
+
+    Args:
+        recipe, overrides: as in `train`.
+        out: the file to write.
+        step: whose batch.
+        images: the most that are drawn.
+    """
+    return draw_batch(_wanted(recipe, overrides), out, step, images)
 
 
 def load(
@@ -117,6 +147,11 @@ def export(run: str | Path | Run, out: str | Path, which: Which = "best") -> Pat
         which: the checkpoint, as in `load`.
     """
     return load(run, which).export(out)
+
+
+def _wanted(recipe: str | Path | Recipe, overrides: Overrides) -> Recipe:
+    changes = _changes(overrides)
+    return override(recipe, changes) if isinstance(recipe, Recipe) else resolve(recipe, changes)
 
 
 def _changes(overrides: Overrides) -> dict[str, Any] | list[str]:

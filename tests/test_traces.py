@@ -55,6 +55,8 @@ def stand_in(recipe_name: str, folder: Path) -> list[str]:
     """Overrides that put small data of the same kind in place of the recipe's."""
     recipe = get(recipe_name)
     changes = [*STAND_INS[recipe.data.type], "precision=fp32", "device=cpu", f"budget.steps={STEPS}"]
+    if recipe.name.endswith(("-cifar", "-cifar-long")):
+        changes += ["data.size=[32, 32]", "data.channels=3", "budget.batch_size=16"]
     if recipe.data.type == "text":
         text = folder / "text.txt"
         text.write_text(made_text(), encoding="utf-8")

@@ -218,6 +218,6 @@ def _png(path: Path) -> Path:
 
 
 def _load(run: str, checkpoint: str) -> Loaded:
-    from descent.cli import model
+    from descent.cli.model import open_model
 
-    return model._load(run, checkpoint)
+    return open_model(run, checkpoint)

@@ -127,7 +127,7 @@ def predict(
 
     A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
-    items, loaded = read_inputs(inputs), _load(model, checkpoint)
+    items, loaded = read_inputs(inputs), open_model(model, checkpoint)
     if isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
         _check_names(items[0][1], loaded.preparation)
     named, broken = [], []
@@ -195,7 +195,7 @@ def generate(
         prompt = sys.stdin.read()
     if precision not in ("fp32", "bf16"):
         raise UserError("--precision", got=precision, expected="fp32 or bf16")
-    loaded = _load(model, checkpoint, precision=precision)
+    loaded = open_model(model, checkpoint, precision=precision)
     chosen = {
         "temperature": temperature,
         "top_k": top_k,
@@ -243,7 +243,7 @@ def verify(model: ModelArgument, as_json: Json = False) -> None:
     if _is_run(model):
         where: Any = find_run(model)
     else:
-        where = _load(model, "best")
+        where = open_model(model, "best")
     from descent.verify import verify as check
 
     rows = check(where)
@@ -283,7 +283,7 @@ def _is_run(text: str) -> bool:
         return False
 
 
-def _load(model: str, checkpoint: str, **options: Any) -> Loaded:
+def open_model(model: str, checkpoint: str, **options: Any) -> Loaded:
     """A run, a folder or a name on the hub; a name nobody could mean is answered as a missing run."""
     from descent import api
 
