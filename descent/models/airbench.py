@@ -18,6 +18,7 @@ from descent.nn.feedforward import named_activation
 PATCH = 2
 EPS = 5e-4
 DIVISIONS = 8
+CHUNK = 256
 
 
 class AirbenchConfig(Config):
@@ -95,10 +96,14 @@ class Airbench(nn.Module):
         Args:
             inputs: a few thousand images.
         """
-        patches_NPL = F.unfold(inputs.float(), PATCH)  # P values of a patch, L places
-        values_XP = patches_NPL.transpose(1, 2).flatten(0, 1)
-        covariance_PP = values_XP.T @ values_XP / len(values_XP)
-        eigenvalues_P, vectors_PP = torch.linalg.eigh(covariance_PP.double())
+        patch = inputs.shape[1] * PATCH * PATCH
+        total_PP, count = torch.zeros(patch, patch, dtype=torch.float64, device=inputs.device), 0
+        for part in inputs.split(CHUNK):
+            patches_NPL = F.unfold(part.float(), PATCH)  # P values of a patch, L places
+            values_XP = patches_NPL.transpose(1, 2).flatten(0, 1)
+            total_PP += values_XP.T @ values_XP
+            count += len(values_XP)
+        eigenvalues_P, vectors_PP = torch.linalg.eigh(total_PP / count)
         scaled_PP = (vectors_PP / (eigenvalues_P + EPS).sqrt()).T.flip(0)
         half = scaled_PP.to(self.whitening.dtype).view(len(scaled_PP), -1, PATCH, PATCH)
         self.whitening.copy_(torch.cat([half, -half]))

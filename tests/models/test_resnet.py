@@ -59,12 +59,19 @@ def test_a_preactivated_block_projects_its_activated_input() -> None:
     torch.testing.assert_close(block(x), h + block.shortcut(activated))
 
 
-def test_with_zero_init_a_block_starts_as_its_shortcut() -> None:
+@pytest.mark.parametrize("preactivation", [False, True])
+def test_with_zero_init_a_block_starts_as_its_shortcut_and_learns(preactivation: bool) -> None:
     config = ResNetConfig(inputs=(3, 8, 8), outputs=2, widths=(8, 8), depths=(2, 1), stem="small",
-                          zero_init=True)  # fmt: skip
+                          zero_init=True, preactivation=preactivation)  # fmt: skip
     model = ResNet(config).eval()
     x = torch.randn(2, 8, 8, 8).relu()
     torch.testing.assert_close(model.stages[0](x), x, rtol=0, atol=0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        model.zero_grad()
+        model.train()(torch.randn(4, 3, 8, 8)).square().sum().backward()
+        optimizer.step()
+    assert all(parameter.grad.any() for parameter in model.stages.parameters())
 
 
 @pytest.mark.parametrize(
