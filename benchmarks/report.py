@@ -82,7 +82,7 @@ def command() -> str:
 def machine() -> dict[str, Any]:
     """The processor, its threads, and the versions of what was measured."""
     threads = torch.get_num_threads()
-    versions = {name: version(name) for name in ("torch", "transformers", "numpy")}
+    versions = {name: version(name) for name in ("torch", "transformers", "timm", "numpy")}
     return {
         "summary": f"{threads} threads of {processor()}, torch {versions['torch']}",
         "processor": processor(),

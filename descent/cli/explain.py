@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from descent.cli.inputs import images_of
 from descent.cli.places import find_run
 from descent.cli.terminal import note, print_json, print_table, print_text
 from descent.errors import UserError
+from descent.explain.names import TABLE, that
+from descent.runs.figure import png
 
 if TYPE_CHECKING:
     from descent.explain import Explanation, Sanity
@@ -18,10 +21,6 @@ if TYPE_CHECKING:
 
 PANEL = "Use"
 MOST_IMAGES = 12
-METHODS = (
-    "saliency, smoothgrad, integrated-gradients, gradcam, occlusion, attention, rollout, features, filters, "
-    "maximise, or all that give one map an image"
-)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,11 +42,16 @@ def explain(
         ),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(metavar="NAME", help=f"One of {METHODS}.", show_default="gradcam")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(TABLE)}, or all that give one map an image.",
+            show_default="gradcam",
+        ),
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="For gradcam, attention, features and maximise; see --list."),
+        typer.Option(metavar="NAME", help=f"For {', '.join(that('takes_layer'))}; see --list."),
     ] = None,
     target: Annotated[
         str | None,
@@ -68,38 +72,46 @@ def explain(
     ] = "best",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Draw what a classifier of images looks at; prints the figure's path."""
+    """Draw what a classifier of images looks at; prints the figure's path.
+
+    A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
+    """
     loaded = _load(run, checkpoint)
     if list_layers:
         _print_layers(loaded, as_json)
         return
-    inputs, names = _images(run, images or [])
+    method = method or ("all" if sanity else "gradcam")
+    out = png(out or f"explain-{'sanity' if sanity else method}.png")
+    inputs, names, broken = _images(loaded, run, images or [])
     if sanity:
-        _check(loaded, inputs, method, target, out or Path("explain-sanity.png"), as_json)
+        if layer is not None:
+            raise UserError("--sanity takes no --layer: it checks the methods as they are by default")
+        sane = _check(loaded, inputs, method, target, out, as_json)
+        if broken or not sane:
+            raise typer.Exit(1)
         return
     from descent.explain.methods import explain as by_method
 
-    method = method or "gradcam"
     found = by_method(loaded, inputs, method, target=target, layer=layer, names=names)
-    path = found.draw(_png(out or Path(f"explain-{method}.png")))
+    path = found.draw(out)
     for name, reason in found.unfit.items():
         note(f"left out {name}: {reason}")
     if as_json:
         print_json(_facts(found, path))
     else:
         print_text(str(path))
+    if broken:
+        raise typer.Exit(1)
 
 
-def _check(
-    loaded: Loaded, inputs: Any, method: str | None, target: str | None, out: Path, as_json: bool
-) -> None:
-    """The sanity check's curve as a figure, its ends as a table."""
+def _check(loaded: Loaded, inputs: Any, method: str, target: str | None, out: Path, as_json: bool) -> bool:
+    """The sanity check's curve as a figure, its ends as a table; whether all passed."""
     from descent.explain import check
     from descent.explain.figure import draw_sanity
 
-    methods = [] if method in (None, "all") else [method]
+    methods = [] if method == "all" else [method]
     results = check(loaded, inputs, methods, target=target)
-    path = draw_sanity(results, _png(out))
+    path = draw_sanity(results, out)
     if as_json:
         print_json({"out": str(path), "methods": [_curve(result) for result in results]})
     else:
@@ -107,8 +119,7 @@ def _check(
         rows = [["ok" if r.passed else "STAYS", r.method, f"{r.similarity[-1]:.2f}"] for r in results]
         print_table(columns, rows, numbers=columns[2:])
         print_text(str(path))
-    if not all(result.passed for result in results):
-        raise typer.Exit(1)
+    return all(result.passed for result in results)
 
 
 def _curve(result: Sanity) -> dict[str, Any]:
@@ -122,19 +133,21 @@ def _curve(result: Sanity) -> dict[str, Any]:
 
 def _facts(found: Explanation, path: Path) -> dict[str, Any]:
     """What a machine may want to know; the maps themselves are to be had from Python."""
-    from descent.explain import Attribution
+    from descent.explain import AttentionMaps, Attribution
 
     images: list[dict[str, Any]] = [
-        {"input": name, "label": found.labels[predicted], "probability": share}
+        {"input": name, "label": found.labels[predicted], "probability": share, "target": None}
         for name, predicted, share in zip(found.names, found.predicted, found.probability, strict=True)
     ]
     for method, result in found.found.items():
-        if not isinstance(result, Attribution):
-            continue
+        used = list(result.layers) if isinstance(result, AttentionMaps) else getattr(result, "layer", None)
         for place, image in enumerate(images):
-            image["target"] = found.labels[int(result.target[place])]
-            if result.layer is not None:
-                image.setdefault("layers", {})[method] = result.layer
+            if used is not None:
+                image.setdefault("layers", {})[method] = used
+            if not isinstance(result, Attribution):
+                continue
+            if TABLE[method].takes_target:
+                image["target"] = found.labels[int(result.target[place])]
             if result.residual is not None:
                 image["residual"] = float(result.residual[place])
     return {"out": str(path), "methods": list(found.found), "left_out": found.unfit, "images": images}
@@ -154,32 +167,50 @@ def _print_layers(loaded: Loaded, as_json: bool) -> None:
     print_table(["layer", "kind", "output"], rows, keep="layer")
 
 
-def _images(run: str, words: Sequence[str]) -> tuple[Any, list[str]]:
-    """Paths of image files; or one tensor and names, where examples of the run's own data are meant."""
+def _images(loaded: Loaded, run: str, words: Sequence[str]) -> tuple[Any, list[str], bool]:
+    """Inputs of the model and their names; and whether a file that was named itself is broken."""
     examples = [word for word in words if _is_example(word)]
-    if examples:
-        if len(examples) < len(words):
-            raise UserError(
-                "examples of the data and files are explained one kind at a time", got=list(words)
-            )
-        return _examples(run, examples)
-    paths: list[Path] = []
-    for word in words:
-        paths += _files(Path(word))
-    if len(paths) > MOST_IMAGES:
-        note(f"the first {MOST_IMAGES} of {len(paths):,} images")
-    return paths[:MOST_IMAGES], []
+    if not examples:
+        return _read(loaded, words)
+    if len(examples) < len(words):
+        raise UserError("examples of the data and files are explained one kind at a time", got=list(words))
+    return *_examples(run, examples), False
+
+
+def _read(loaded: Loaded, words: Sequence[str]) -> tuple[Any, list[str], bool]:
+    """The first images that can be read; a broken one is reported and left out, as `predict` does it."""
+    import torch
+
+    from descent.data import prepare_image
+    from descent.explain.methods import shape_of
+
+    paths = [path for word in words for path in _files(Path(word))]
+    read, names, broken = [], [], []
+    if paths:
+        shape_of(loaded)  # a model of something else is said before any file is read
+    for path in paths:
+        if len(read) == MOST_IMAGES:
+            note(f"the first {MOST_IMAGES} of {len(paths):,} images")
+            break
+        try:
+            read.append(prepare_image(loaded.preparation, path))
+            names.append(path.name)
+        except UserError as error:
+            if len(paths) == 1:
+                raise
+            broken.append(str(path))
+            note(f"left out: {error.what}")
+    if broken and not read:
+        raise UserError(f"none of {len(broken):,} images could be read")
+    return torch.stack(read) if read else (), names, any(str(Path(word)) in broken for word in words)
 
 
 def _files(path: Path) -> list[Path]:
-    from descent.data.pictures import SUFFIXES
-
-    if not path.is_dir():
-        return [path]
-    found = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in SUFFIXES)
-    if not found:
-        raise UserError(f"there are no images in {path}", expected="files named " + " ".join(SUFFIXES))
-    return found
+    if path.is_dir():
+        return images_of(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not a file", hint="give image files, folders of them, or test:NUMBER")
+    return [path]
 
 
 def _is_example(word: str) -> bool:
@@ -209,12 +240,6 @@ def _examples(run: str, words: Sequence[str]) -> tuple[Any, list[str]]:
         true = int(example["targets"][0])
         names.append(f"{word}: {dataset.labels[true] if dataset.labels else true}")
     return torch.cat(found), names
-
-
-def _png(path: Path) -> Path:
-    if path.suffix.lower() != ".png":
-        raise UserError("--out must be a PNG", got=str(path), expected="a name that ends with .png")
-    return path
 
 
 def _load(run: str, checkpoint: str) -> Loaded:

@@ -55,9 +55,9 @@ def images_of(folder: Path) -> list[Path]:
     Raises:
         UserError: there are none.
     """
-    from descent.data.pictures import SUFFIXES
+    from descent.data.picture_names import SUFFIXES, image_files
 
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = [file for file in image_files(folder) if file.is_file()]
     if not files:
         raise UserError(f"there is no image in {folder}", expected="files named " + " ".join(SUFFIXES))
     return files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,10 +12,12 @@ import typer
 
 from descent.cli.inputs import read_inputs
 from descent.cli.places import find_run
+from descent.cli.predictions import print_predictions
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
 from descent.errors import UserError, unknown
 from descent.runs.layout import is_run
 from descent.runs.progress import format_metric
+from descent.weights.names import published_file
 
 if TYPE_CHECKING:
     from descent.evaluation import Evaluation
@@ -82,7 +84,9 @@ def evaluate(
     evaluation = opened.report(report, split, which) if report else opened.evaluate(split, which)
     if as_json:
         facts = {"run": str(folder), "checkpoint": which, "split": split, "examples": evaluation.examples}
-        print_json({**facts, "metrics": evaluation.metrics, "confusion": evaluation.confusion})
+        from descent.runs.report import class_table
+
+        print_json({**facts, "metrics": evaluation.metrics, **class_table(evaluation, opened.labels)})
         return
     _print_evaluation(opened, split, evaluation)
     if report:
@@ -120,6 +124,12 @@ def predict(
             help="Images, or folders of them; or rows: a CSV or JSON file, or name=value words.",
         ),
     ],
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="So many of the most probable classes.", show_default="3, in JSON all"
+        ),
+    ] = None,
     checkpoint: Checkpoint = "best",
     as_json: Json = False,
 ) -> None:
@@ -130,34 +140,23 @@ def predict(
     items, loaded = read_inputs(inputs), open_model(model, checkpoint)
     if isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
         _check_names(items[0][1], loaded.preparation)
-    named, broken = [], []
-    results = loaded.predictions([item for _, item in items])
-    for (name, _), result in zip(items, results, strict=True):
-        if not isinstance(result, UserError):
-            named.append({"input": name, **result})
-        elif not isinstance(items[0][1], Path) or len(items) == 1:
-            raise result
-        else:
-            broken.append(name)
-            note(f"left out: {result.what}")
-    if not named:
+    names, broken = [name for name, _ in items], []
+
+    def results() -> Iterator[dict[str, Any]]:
+        predictions = loaded.predictions([item for _, item in items])
+        for name, result in zip(names, predictions, strict=True):
+            if not isinstance(result, UserError):
+                yield {"input": name, **result}
+            elif not isinstance(items[0][1], Path) or len(items) == 1:
+                raise result
+            else:
+                broken.append(name)
+                note(f"left out: {result.what}")
+
+    if not print_predictions(results(), names, loaded.labels or (), top, as_json):
         raise UserError(f"none of {len(broken):,} images could be read")
-    _print_predictions(named, as_json)
     if any(str(Path(word)) in broken for word in inputs):
         raise typer.Exit(1)
-
-
-def _print_predictions(named: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json(named)
-    elif "label" in named[0]:
-        print_table(
-            ["input", "class", "probability", "then"],
-            [[r["input"], r["label"], f"{100 * r['probability']:.2f}%", _runners_up(r)] for r in named],
-            numbers=["probability"],
-        )
-    else:
-        print_table(["input", "value"], [[r["input"], _value(r["value"])] for r in named], numbers=["value"])
 
 
 def generate(
@@ -284,13 +283,14 @@ def _is_run(text: str) -> bool:
 
 
 def open_model(model: str, checkpoint: str, **options: Any) -> Loaded:
-    """A run, a folder or a name on the hub; a name nobody could mean is answered as a missing run."""
+    """A run, a folder, a published file or a name on the hub; a name nobody could mean is a missing run's."""
     from descent import api
 
-    if (Path(model) / "config.json").is_file() or (Path(model).exists() and not _is_run(model)):
-        return api.load(model, **options)
+    folder = (Path(model) / "config.json").is_file() or (Path(model).exists() and not _is_run(model))
     looks_like_hub = model.count("/") == 1 and not model.startswith((".", "/", "runs/"))
-    if looks_like_hub and not _is_run(model):
+    if folder or published_file(model) or (looks_like_hub and not _is_run(model)):
+        if checkpoint != "best":
+            raise UserError(f"{model} is no run: it has no checkpoints to choose from", got=checkpoint)
         return api.load(model, **options)
     return api.load(find_run(model), _which(checkpoint), **options)
 
@@ -309,15 +309,6 @@ def _check_names(row: dict[str, Any], preparation: Mapping[str, Any]) -> None:
     for name in row:
         if columns and name not in (*columns, preparation.get("target")):
             raise unknown("column", name, columns)
-
-
-def _runners_up(result: dict[str, Any]) -> str:
-    ranked = sorted(result["probabilities"].items(), key=lambda item: -item[1])[1:3]
-    return ", ".join(f"{label} {100 * share:.2f}%" for label, share in ranked)
-
-
-def _value(value: Any) -> str:
-    return ", ".join(f"{v:.6g}" for v in value) if isinstance(value, list) else f"{value:.6g}"
 
 
 def _verdict(row: Any) -> str:

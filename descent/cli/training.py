@@ -12,6 +12,7 @@ from descent.cli.places import check_recipe, complete_recipe, find_run
 from descent.cli.terminal import note, print_json, print_pairs, print_text
 from descent.errors import UserError, nearest
 from descent.recipes import CATALOG
+from descent.runs.figure import png
 
 PANEL = "Train"
 EPILOG = (
@@ -106,8 +107,7 @@ def find_rate(
     """Try rising learning rates on a recipe, draw the loss over them, and suggest one."""
     changes = _changes(overrides)
     check_recipe(recipe)
-    if out.suffix.lower() != ".png":
-        raise UserError("--out must name a PNG", got=str(out), hint=f"--out {out.with_suffix('.png')}")
+    png(out)
     from descent.recipes import resolve
     from descent.runs import finder
 

@@ -100,15 +100,18 @@ class ImageData(_Sourced):
             its folder and stay in it; a column `split` (train, validation, test) may stand beside them.
         target: for a CSV the column of labels; empty = `label`, or the second one. For `.npy` the file of
             labels in the same folder; empty = `y.npy` for `X.npy`.
-        size: height and width the images are brought to; empty = their own, or 32 x 32 when they differ.
+        size: height and width the images are brought to; empty = their own. Image files keep their own where
+            all have one size of at most 64 a side; others are brought to 32 x 32.
         channels: 1 grey, 3 colour, 0 = grey when every image is grey.
         fit: how an image of another shape fills that size: `crop` the middle, `pad` the border, `stretch`.
+            MNIST, its kin and digits are padded where this is left at crop.
         augment: random changes of the training images: a table (see `Augment`), or the name of a preset,
             `none`, `shift`, `affine` or `standard`.
         classes: how many classes there are, for labels in a `.npy`; 0 = by the largest label.
         per_class: the most training images of a class, chosen by hash, for learning from few; 0 = all.
         validation: the share held out for validation, of the training part where a test part is official;
-            unset = 0.1, or so many images as a named set says of itself (MNIST 5,000).
+            unset = 0.1, or so many images as a named set says of itself (MNIST 5,000). Without effect where
+            a validation part is official.
         test: the share held out for testing, where no test part is official.
     """
 

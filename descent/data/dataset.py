@@ -9,6 +9,7 @@ Legend: N examples, M examples and those they are mixed with, T row length, C ch
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ __all__ = [
     "StreamSplit",
     "compact",
     "normalise",
+    "restored",
 ]
 
 Batch = dict[str, Tensor]
@@ -230,6 +232,7 @@ class Dataset:
         preparation: what turns a new row or image into the model's input (JSON values only).
         about: one sentence on where the splits come from.
         skipped: files that could not be read and were left out, each with the reason.
+        notes: what was decided for the user, or left aside.
     """
 
     name: str
@@ -241,13 +244,14 @@ class Dataset:
     preparation: dict[str, Any] = field(default_factory=dict)
     about: str = ""
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """One line: the name, each split and its size."""
+        """One line: the name, each split and its size, what was left out, and the notes."""
         parts = ", ".join(f"{name} {split.describe()}" for name, split in self.splits.items())
         count = len(self.skipped)
         left_out = f"; {count} file{'s' if count > 1 else ''} left out" if count else ""
-        return f"{self.name}: {parts}{left_out}"
+        return "; ".join([f"{self.name}: {parts}{left_out}", *self.notes])
 
 
 def normalise(
@@ -257,6 +261,14 @@ def normalise(
     spread = 255 * torch.tensor(std)
     shift = -torch.tensor(mean) / torch.tensor(std)
     return pixels.mul_((1 / spread).view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
+
+
+def restored(
+    inputs: Float[Tensor, "n channels height width"], mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "n height width channels"]:
+    """Normalised images as they look: values of 0..1, the channels last."""
+    spread, centre = torch.tensor(std).view(-1, 1, 1), torch.tensor(mean).view(-1, 1, 1)
+    return (inputs.float().cpu() * spread + centre).clamp(0, 1).permute(0, 2, 3, 1).contiguous()
 
 
 def _laid_out(images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n channels height width"]:

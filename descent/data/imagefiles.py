@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from descent.data.config import ImageData
 from descent.data.imagesets import Pictures
-from descent.data.pictures import SUFFIXES, look, open_image, to_array
-from descent.data.splits import NAMES, named
+from descent.data.picture_names import SUFFIXES, image_files
+from descent.data.pictures import look, read_image, room
+from descent.data.splits import NAMES, file_key, named
 from descent.data.textfiles import missing, rows_of_csv
 from descent.errors import UserError, nearest
 
 __all__ = ["read_csv", "read_folder"]
 
 _DEFAULT_SIDE = 32
-_LARGEST_OWN_SIDE = 256
+_LARGEST_OWN_SIDE = 64
 _THREADS = 4
+_NAMED_FOLDERS = 5
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,13 @@ def read_folder(root: Path, config: ImageData) -> Pictures:
                 hint="add data.type=table for a table",
             )
         raise missing(root)
-    parts = {split: folder for folder in _folders(root) if (split := named(folder.name))}
-    official = "train" in parts and bool(_folders(parts["train"]))  # else it is a class of trains
-    roots = parts if official else {None: root}
+    roots, notes = _roots(root)
     classes = {folder.name for part in roots.values() for folder in _folders(part)}
     listed = [
         Listed(file, folder.name, split)
         for split, part in roots.items()
         for folder in _folders(part)
-        for file in _images(folder)
+        for file in image_files(folder)
     ]
     if len(classes) < 2 or not listed:
         raise UserError(
@@ -62,22 +62,37 @@ def read_folder(root: Path, config: ImageData) -> Pictures:
             got=f"{len(classes)} folders, {len(listed):,} images",
             expected="two folders or more, one per class, each with images named " + " ".join(SUFFIXES),
         )
-    return _pictures(root, listed, classes, config)
+    return _pictures(root, listed, classes, config, notes)
+
+
+def _roots(root: Path) -> tuple[dict[str | None, Path], list[str]]:
+    """The folders that hold a folder per class, by their splits; and those beside them, in words."""
+    parts: dict[str | None, Path] = {}
+    others, twins = [], []
+    for folder in _folders(root):
+        split = named(folder.name)
+        if split is None:
+            others.append(folder.name)
+        elif split in parts:
+            twins.append((split, parts[split].name, folder.name))
+        else:
+            parts[split] = folder
+    if "train" not in parts or not _folders(parts["train"]):
+        return {None: root}, []  # train is absent, or a class of trains
+    if twins:
+        split, first, second = twins[0]
+        raise UserError(
+            f"{root} has two folders for the split {split}",
+            got=f"{first} and {second}",
+            hint="put the images of both into one, or take one away",
+        )
+    more = ", ..." if len(others) > _NAMED_FOLDERS else ""
+    named_others = ", ".join(map(repr, others[:_NAMED_FOLDERS])) + more
+    return parts, [f"not used, as it is no split: {named_others}"] if others else []
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(item for item in root.iterdir() if item.is_dir() and not item.name.startswith("."))
-
-
-def _images(folder: Path) -> list[Path]:
-    """Files named as images anywhere below, but for those that are hidden."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not file.is_dir()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
 
 
 def read_csv(path: Path, config: ImageData) -> Pictures:
@@ -144,7 +159,11 @@ def _inside(path: Path, file: str, number: int) -> Path:
     """The file a row names, which must lie in the folder of the CSV (links in it may lead anywhere)."""
     root = os.path.abspath(path.parent)
     whole = os.path.normpath(os.path.join(root, file))
-    if "\0" in file or os.path.commonpath([root, whole]) != root:
+    try:
+        inside = "\0" not in file and os.path.commonpath([root, whole]) == root
+    except ValueError:  # another drive
+        inside = False
+    if not inside:
         raise UserError(
             f"{path}, row {number:,} under the header: the path leads out of the CSV's folder",
             got=file,
@@ -154,7 +173,9 @@ def _inside(path: Path, file: str, number: int) -> Path:
     return path.parent / os.path.relpath(whole, root)
 
 
-def _pictures(where: Path, listed: list[Listed], names: Iterable[str], config: ImageData) -> Pictures:
+def _pictures(
+    where: Path, listed: list[Listed], names: Iterable[str], config: ImageData, notes: Sequence[str] = ()
+) -> Pictures:
     """The listed images that can be read, numbered by class."""
     classes = _in_order(names)
     for name in classes:
@@ -162,7 +183,8 @@ def _pictures(where: Path, listed: list[Listed], names: Iterable[str], config: I
             raise UserError(
                 f"{where}: a class whose name is no text", got=name, expected="Unicode without control codes"
             )
-    images, kept, skipped = _decode([item.file for item in listed], config)
+    decoded = _decode([item.file for item in listed], config)
+    kept, skipped = decoded.places, decoded.skipped
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers[listed[place].label] for place in kept], dtype=np.int64)
     empty = [name for number, name in enumerate(classes) if number not in labels]
@@ -175,7 +197,15 @@ def _pictures(where: Path, listed: list[Listed], names: Iterable[str], config: I
         splits = np.array([listed[place].split for place in kept])
         given = {item.split for item in listed}
         official = {name: np.flatnonzero(splits == name) for name in NAMES if name in given}
-    return Pictures(images, labels, classes, official, skipped=tuple(skipped))
+    return Pictures(
+        decoded.images,
+        labels,
+        classes,
+        official,
+        skipped=tuple(skipped),
+        keys=decoded.keys,
+        notes=(*decoded.notes, *notes),
+    )
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
@@ -185,8 +215,26 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(listed, key=int) if numeric else listed)
 
 
-def _decode(files: list[Path], config: ImageData) -> tuple[NDArray[np.uint8], list[int], list[str]]:
-    """Images that could be read, brought to one shape; their places; and the others with the reason.
+@dataclass(frozen=True)
+class Decoded:
+    """Images that could be read, brought to one shape.
+
+    Attributes:
+        keys: a hash of each one's file.
+        places: of each one in the list of files.
+        skipped: the others, with the reason.
+        notes: that their size is not their own.
+    """
+
+    images: NDArray[np.uint8]
+    keys: NDArray[np.uint64]
+    places: list[int]
+    skipped: list[str]
+    notes: tuple[str, ...]
+
+
+def _decode(files: list[Path], config: ImageData) -> Decoded:
+    """The listed files as images of one shape.
 
     Threads share the work, each image going to a place of its own, so that their order changes nothing.
     """
@@ -199,15 +247,20 @@ def _decode(files: list[Path], config: ImageData) -> tuple[NDArray[np.uint8], li
         readable = [place for place in range(len(files)) if place not in faults]
         seen = [found for found in looks if not isinstance(found, str)]
         channels = config.channels or (1 if all(colourless for _, _, colourless in seen) else 3)
-        height, width = config.size or _own_size({sides[:2] for sides in seen})
-        images = np.empty((len(readable), channels, height, width), dtype=np.uint8)
+        own = _own_size({sides[:2] for sides in seen})
+        height, width = config.size or own or (_DEFAULT_SIDE, _DEFAULT_SIDE)
+        images = room(len(readable), channels, (height, width))
+        keys = np.zeros(len(readable), dtype=np.uint64)
 
         def read(at: int) -> str | None:
+            file = files[readable[at]]
             try:
-                picture = open_image(files[readable[at]], (height, width))
-                images[at] = to_array(picture, channels, (height, width), config.fit)
+                images[at] = read_image(file, channels, (height, width), config.fit)
+                keys[at] = file_key(file)
             except UserError as error:
                 return error.what
+            except OSError as error:
+                return f"{file} cannot be read: {error.strerror}"
             return None
 
         faults |= {
@@ -216,8 +269,13 @@ def _decode(files: list[Path], config: ImageData) -> tuple[NDArray[np.uint8], li
             if fault is not None
         }
     good = [at for at, place in enumerate(readable) if place not in faults]
-    images = images if len(good) == len(images) else images[good]
-    return images, [readable[at] for at in good], [faults[place] for place in sorted(faults)]
+    return Decoded(
+        images if len(good) == len(images) else images[good],
+        keys[good],
+        [readable[at] for at in good],
+        [faults[place] for place in sorted(faults)],
+        () if config.size or own else (f"brought to {height} x {width}, which data.size changes",),
+    )
 
 
 def _look(file: Path) -> tuple[int, int, bool] | str:
@@ -229,7 +287,7 @@ def _look(file: Path) -> tuple[int, int, bool] | str:
         return error.what
 
 
-def _own_size(sizes: set[tuple[int, int]]) -> tuple[int, int]:
+def _own_size(sizes: set[tuple[int, int]]) -> tuple[int, int] | None:
     """The one size all images have, where it is a small one."""
     own = next(iter(sizes)) if len(sizes) == 1 else None
-    return own if own and max(own) <= _LARGEST_OWN_SIDE else (_DEFAULT_SIDE, _DEFAULT_SIDE)
+    return own if own and max(own) <= _LARGEST_OWN_SIDE else None

@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.nn import functional as F
 
+from descent.data.colour import grey
 from descent.data.config import ImageData
 from descent.data.dataset import Dataset, ImageSplit, channel_statistics
 from descent.data.formats import read_npy
 from descent.data.imagefiles import read_csv, read_folder
 from descent.data.imagesets import SETS, Pictures
+from descent.data.pictures import Fit, room, to_array
 from descent.data.registry import Entry
 from descent.data.splits import fingerprint, hash_split, keys
 from descent.data.tables import npy_partner, whole_labels
@@ -32,7 +35,8 @@ def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Da
         raise UserError(
             f"{config.path or config.source}: too few images", got=len(found.images), expected="3 or more"
         )
-    images = _resized(found.images, config)
+    fit = config.fit if config.fit != "crop" else found.fit or "crop"
+    images = _resized(found.images, config, fit)
     chosen = _split(found, config)
     if config.per_class:
         chosen["train"] = _few(found, chosen["train"], config.per_class)
@@ -50,6 +54,7 @@ def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Da
             augment = config.augment if name == "train" else None
             splits[name] = ImageSplit(pixels, labels, mean, std, augment, len(found.classes))
     shape = tuple(int(side) for side in images.shape[1:])
+    notes = _notes(found, config)
     parts = [
         part for split in splits.values() for part in (split.images.numpy().data, split.labels.numpy().data)
     ]
@@ -63,14 +68,21 @@ def load_images(config: ImageData, entry: Entry | None, files: list[Path]) -> Da
         preparation={
             "kind": "images",
             "shape": list(shape),
-            "fit": found.fit or config.fit,
+            "fit": fit,
             "mean": mean,
             "std": std,
             "labels": list(found.classes),
         },
-        about=_about(found),
+        about="; ".join([_about(found), *notes]),
         skipped=found.skipped,
+        notes=notes,
     )
+
+
+def _notes(found: Pictures, config: ImageData) -> tuple[str, ...]:
+    if config.validation is None or found.official is None or "validation" not in found.official:
+        return found.notes
+    return (*found.notes, "data.validation has no effect, as the set has a validation part of its own")
 
 
 def _about(found: Pictures) -> str:
@@ -123,39 +135,56 @@ def _from_npy(path: Path, config: ImageData) -> Pictures:
     return Pictures(np.ascontiguousarray(values, dtype=np.uint8), labels, classes)
 
 
-def _resized(images: NDArray[np.uint8], config: ImageData) -> NDArray[np.uint8]:
-    """Images that came as arrays, in the asked size and channels."""
-    channels, sides = config.channels or images.shape[1], tuple(config.size) or images.shape[2:]
-    if (channels, *sides) == images.shape[1:]:
+def _resized(images: NDArray[np.uint8], config: ImageData, fit: Fit) -> NDArray[np.uint8]:
+    """Images that came as arrays, in the asked size and channels, as a new image is brought to them."""
+    height, width = config.size or images.shape[2:]
+    channels = config.channels or images.shape[1]
+    if (channels, height, width) == images.shape[1:]:
         return images
-    changed = np.empty((len(images), channels, *sides), dtype=np.uint8)
+    changed = room(len(images), channels, (height, width))
     for start in range(0, len(images), _CHUNK):
-        changed[start : start + _CHUNK] = _changed(images[start : start + _CHUNK], channels, sides)
+        chunk = images[start : start + _CHUNK]
+        changed[start : start + _CHUNK] = _changed(chunk, channels, (height, width), fit)
     return changed
 
 
-def _changed(images: NDArray[np.uint8], channels: int, sides: tuple[int, ...]) -> NDArray[np.uint8]:
-    if channels > images.shape[1]:
-        images = np.repeat(images, channels, axis=1)
-    elif channels < images.shape[1]:
-        weights = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-        images = np.rint(np.einsum("nchw,c->nhw", images, weights))[:, None].astype(np.uint8)
-    if sides == images.shape[2:]:
-        return images
-    wide = F.interpolate(torch.from_numpy(images).float(), sides, mode="bilinear", antialias=True)
-    return wide.round().clamp(0, 255).to(torch.uint8).numpy()
+def _changed(images: NDArray[np.uint8], channels: int, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
+    """A few images in another shape, what `to_array` makes of each (to a rounding where they are scaled)."""
+    height, width = images.shape[2:]
+    if fit != "stretch" and height * size[1] != width * size[0]:
+        pictures = (Image.fromarray(_last(image)) for image in images)
+        return np.stack([to_array(picture, channels, size, fit) for picture in pictures])
+    pixels = torch.from_numpy(images)
+    if channels < images.shape[1]:
+        pixels = grey(pixels)
+    if size != (height, width):
+        wide = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True)
+        pixels = wide.round().clamp(0, 255)
+    return pixels.to(torch.uint8).expand(-1, channels, -1, -1).numpy()
+
+
+def _last(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image as Pillow takes it: colour with its channels last, grey with none."""
+    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def _keys(found: Pictures, places: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """What decides over the images at these places."""
+    if found.keys is not None:
+        return found.keys[places]
+    return keys(found.images[place].tobytes() for place in places)
 
 
 def _split(found: Pictures, config: ImageData) -> dict[str, NDArray[np.int64]]:
     if found.official is None:
         share = found.validation if config.validation is None else config.validation
-        return hash_split(keys(image.tobytes() for image in found.images), share, config.test)
+        return hash_split(_keys(found, np.arange(len(found.images))), share, config.test)
     train = found.official["train"]
     if "validation" in found.official:
         return found.official
     share = found.validation if config.validation is None else config.validation
     test = 0 if "test" in found.official else config.test
-    parts = hash_split(keys(image.tobytes() for image in found.images[train]), share, test)
+    parts = hash_split(_keys(found, train), share, test)
     held = {
         name: train[places]
         for name, places in parts.items()
@@ -169,7 +198,7 @@ def _few(found: Pictures, train: NDArray[np.int64], per_class: int) -> NDArray[n
 
     More of them are the same ones and others, whatever else is in the set.
     """
-    hashes = keys(image.tobytes() for image in found.images[train])
+    hashes = _keys(found, train)
     kept = []
     for number in range(len(found.classes)):
         own = np.flatnonzero(found.labels[train] == number)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from descent.data import embedded
 from descent.data.archives import mat_arrays, npz_arrays, tar_members
 from descent.data.formats import read_idx
-from descent.data.pictures import open_image
+from descent.data.pictures import Fit, open_image
 from descent.data.tables import whole_labels
 from descent.data.textfiles import read_text
 from descent.errors import CorruptArtifact, UserError
@@ -55,8 +55,10 @@ class Pictures:
     Attributes:
         official: the places of each official split; None where there is none.
         validation: what is held out where the user says nothing: a share, or how many.
-        fit: how a new image is brought to the set's size; None = as the user says.
+        fit: how an image is brought to another size where the user asks for nothing; None = crop.
         skipped: files that could not be read, each with the reason.
+        keys: a hash of each image's file, by which it is split; None = its pixels are hashed as they stand.
+        notes: what was decided for the user, or left aside.
     """
 
     images: Pixels
@@ -64,8 +66,10 @@ class Pictures:
     classes: tuple[str, ...]
     official: dict[str, Numbers] | None = None
     validation: int | float = 0.1
-    fit: str | None = None
+    fit: Fit | None = None
     skipped: tuple[str, ...] = ()
+    keys: NDArray[np.uint64] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _joined(

@@ -6,6 +6,7 @@ transparency laid on white, the first frame of an animation taken, a camera's ro
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 import zlib
@@ -21,10 +22,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from descent.data.textfiles import missing
 from descent.errors import UserError
 
-__all__ = ["FORMATS", "MAX_PIXELS", "SUFFIXES", "look", "open_image", "to_array"]
+__all__ = ["FORMATS", "MAX_PIXELS", "Fit", "look", "open_image", "read_image", "room", "to_array"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".pbm")
 MAX_PIXELS = 50_000_000
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
 # What Pillow's readers raise on bytes that lie.
@@ -100,18 +100,24 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The file with its header read and its size checked; what the block raises is put in plain words."""
     if not path.is_file():
         raise missing(path)
+    with _plainly(path), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            size = f"{image.width:,} x {image.height:,}"
+            raise UserError(f"{path} is too large", got=size, expected=f"up to {MAX_PIXELS:,} pixels")
+        yield image
+
+
+@contextmanager
+def _plainly(name: Path | str) -> Iterator[None]:
+    """What Pillow raises on the image of that name, in plain words."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width:,} x {image.height:,}"
-                raise UserError(f"{path} is too large", got=size, expected=f"up to {MAX_PIXELS:,} pixels")
-            yield image
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UserError(f"{path} is too large", expected=f"up to {MAX_PIXELS:,} pixels") from None
+        raise UserError(f"{name} is too large", expected=f"up to {MAX_PIXELS:,} pixels") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is no image of an accepted format", expected=", ".join(FORMATS)) from None
+        raise UserError(f"{name} is no image of an accepted format", expected=", ".join(FORMATS)) from None
     except _BROKEN as error:
-        raise UserError(f"{path} is a broken image: {error}") from None
+        raise UserError(f"{name} is a broken image: {error}") from None
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
@@ -125,6 +131,36 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 def _upright(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     """A copy without the file, turned as the camera was held."""
     return image.copy() if turn is None else image.transpose(turn)
+
+
+def read_image(
+    image: Image.Image | Path, channels: int, size: tuple[int, int], fit: Fit
+) -> NDArray[np.uint8]:
+    """An image, or the one in a file, as `to_array` gives it.
+
+    Raises:
+        UserError: as `open_image`; or its pixels cannot be converted.
+    """
+    picture = image if isinstance(image, Image.Image) else open_image(image, size)
+    with _plainly(image if isinstance(image, Path) else "this"):
+        return to_array(picture, channels, size, fit)
+
+
+def room(count: int, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Memory for so many images, not yet filled.
+
+    Raises:
+        UserError: there is not so much.
+    """
+    shape = (count, channels, *size)
+    try:
+        return np.empty(shape, dtype=np.uint8)
+    except MemoryError:
+        raise UserError(
+            f"{count:,} images of {channels} x {size[0]} x {size[1]} do not fit into memory",
+            got=f"{math.prod(shape) / 1e9:,.1f} GB",
+            hint="use a smaller data.size",
+        ) from None
 
 
 def to_array(image: Image.Image, channels: int, size: tuple[int, int], fit: Fit) -> NDArray[np.uint8]:
@@ -163,10 +199,16 @@ def _fitted(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Imag
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Deep grey scaled to 8 bits: by 257 where 16 bits are used, as it is where 8 suffice."""
+    """Deep grey scaled to 8 bits: by 257 where 16 bits are used, as it is where 8 suffice.
+
+    Raises:
+        ValueError: a pixel is infinite or no number.
+    """
     if image.mode not in _DEEP:
         return image
     values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it has pixels that are infinite or no numbers")
     top = float(values.max(initial=0))
     scale = (
         1 / 257

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from descent.data.dataset import normalise
-from descent.data.pictures import open_image, to_array
+from descent.data.pictures import read_image
 from descent.errors import UserError, nearest
 
 __all__ = ["BLANKS", "encode_rows", "prepare_image", "prepare_row", "restore_target"]
@@ -122,8 +122,8 @@ def prepare_image(
     """
     _expect(preparation, "images")
     channels, height, width = preparation["shape"]
-    picture = image if isinstance(image, Image.Image) else open_image(Path(image), (height, width))
-    pixels = to_array(picture, channels, (height, width), preparation["fit"])
+    picture = Path(image) if isinstance(image, str) else image
+    pixels = read_image(picture, channels, (height, width), preparation["fit"])
     return normalise(torch.from_numpy(pixels).float(), preparation["mean"], preparation["std"])
 
 

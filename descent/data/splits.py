@@ -1,18 +1,21 @@
 """Which example belongs to which split: decided by a hash of its content, and nothing else.
 
 The same document, row or image is in the same split on every machine, in every order, whatever
-stands beside it; equal ones are never on both sides.
+stands beside it (but where there are so few that a split would be empty); equal ones are never on
+both sides. The content of an image file is its bytes, that of an image in an array its pixels as
+they came: the size and the channels that images are brought to decide nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NAMES", "fingerprint", "hash_split", "keys", "named", "tails"]
+__all__ = ["NAMES", "file_key", "fingerprint", "hash_split", "keys", "named", "tails"]
 
 NAMES = ("train", "validation", "test")
 _ALIASES = {"train": "train", "training": "train", "validation": "validation", "valid": "validation",
@@ -28,6 +31,13 @@ def keys(contents: Iterable[bytes]) -> NDArray[np.uint64]:
     """A 64-bit hash of each content."""
     words = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(words, dtype="<u8")
+
+
+def file_key(path: Path) -> int:
+    """The hash that `keys` gives a file's bytes."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
+    return int.from_bytes(digest.digest(), "little")
 
 
 def hash_split(

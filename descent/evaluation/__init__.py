@@ -9,10 +9,11 @@ from descent.evaluation.classes import (
     Predictions,
     calibration,
     class_scores,
+    class_shares,
     most_wrong,
 )
 from descent.evaluation.evaluate import Evaluation, evaluate, metric_names
-from descent.evaluation.tta import Views, averaged_logits
+from descent.evaluation.tta import Views, at_home, averaged_logits
 
 __all__ = [
     "Calibration",
@@ -21,9 +22,11 @@ __all__ = [
     "Mistake",
     "Predictions",
     "Views",
+    "at_home",
     "averaged_logits",
     "calibration",
     "class_scores",
+    "class_shares",
     "evaluate",
     "metric_names",
     "most_wrong",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from sklearn import metrics as sk
+from torch import Tensor
 
 __all__ = [
     "BINS",
@@ -16,10 +18,24 @@ __all__ = [
     "Predictions",
     "calibration",
     "class_scores",
+    "class_shares",
     "most_wrong",
 ]
 
 BINS = 15
+
+
+def class_shares(outputs: Float[Tensor, "examples outputs"], loss: str) -> Float[Tensor, "examples classes"]:
+    """The probabilities of the classes, in float64: no two logits of float32 become one probability there.
+
+    Args:
+        outputs: logits of the classes; for the loss "binary" one, of the second of two.
+        loss: what the model was trained with.
+    """
+    logits = outputs.double()
+    if loss != "binary":
+        return torch.softmax(logits, dim=1)
+    return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
 
 
 @dataclass(frozen=True, eq=False)

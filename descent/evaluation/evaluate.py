@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from descent.data.batches import sweep
 from descent.data.dataset import Split
 from descent.errors import UserError
-from descent.evaluation.classes import Predictions, calibration
+from descent.evaluation.classes import Predictions, calibration, class_shares
 from descent.evaluation.tta import Views, averaged_logits
 from descent.objectives.causal import Causal, causal_loss
 from descent.objectives.objective import Objective
@@ -121,7 +121,7 @@ def _answers(
 def _supervised(objective: Supervised, output: Tensor, target: Tensor) -> Evaluation:
     values = {"loss": supervised_loss(objective.config, output.double(), target).item()}
     if objective.config.loss in ("cross_entropy", "binary"):
-        return _classes(values, output, target.flatten())
+        return _classes(values, class_shares(output, objective.config.loss), output, target.flatten())
     predicted, true = output.flatten(1).double().numpy(), target.reshape(output.shape).double().numpy()
     values["r2"] = float(sk.r2_score(true, predicted)) if len(true) > 1 else math.nan
     values["mae"] = float(sk.mean_absolute_error(true, predicted))
@@ -129,13 +129,7 @@ def _supervised(objective: Supervised, output: Tensor, target: Tensor) -> Evalua
     return Evaluation(values, len(target))
 
 
-def _classes(values: dict[str, float], output: Tensor, target: Tensor) -> Evaluation:
-    # In float64 no two logits of float32 become one probability, so the top one is the logits' own.
-    if output.shape[1] == 1:
-        one = torch.sigmoid(output.double())
-        shares = torch.cat([torch.sigmoid(-output.double()), one], dim=1)
-    else:
-        shares = torch.softmax(output.double(), dim=1)
+def _classes(values: dict[str, float], shares: Tensor, output: Tensor, target: Tensor) -> Evaluation:
     found = Predictions(shares.numpy(), target.numpy())
     values["accuracy"] = float(sk.accuracy_score(found.targets, found.predicted))
     if shares.shape[1] > 5:

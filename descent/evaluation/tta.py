@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from descent.errors import UserError
 
-__all__ = ["Views", "averaged_logits", "views"]
+__all__ = ["Views", "at_home", "averaged_logits", "views"]
 
 Views = Literal["none", "flip", "flip_shift"]
 
@@ -49,6 +49,12 @@ def views(
     for weight, crop in crops:
         yield weight / 2, crop
         yield weight / 2, crop.flip(-1)
+
+
+def at_home(model: nn.Module, inputs: Tensor) -> Tensor:
+    """The inputs on the device and in the dtype of the model's first parameter."""
+    home = next(iter(model.parameters()), inputs)
+    return inputs.to(home.device, home.dtype)
 
 
 def averaged_logits(model: nn.Module, inputs: Tensor, kind: Views = "none") -> Float[Tensor, "batch outputs"]:

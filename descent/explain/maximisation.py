@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from descent.errors import UserError
 from descent.explain.attribution import chosen, score
-from descent.explain.probes import at_rest, module_called, probe
+from descent.explain.probes import as_input, at_rest, module_called, probe
 
-__all__ = ["Maximised", "maximise"]
+__all__ = ["Maximised", "channels_of", "maximise"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,31 @@ def maximise(
     return Maximised(hill.image(last).cpu(), asked, layer, before.detach().float().cpu(), after.float().cpu())
 
 
+def channels_of(model: nn.Module, layer: str, shape: tuple[int, int, int]) -> int:
+    """How many channels of a layer can be climbed.
+
+    Args:
+        model: images to logits.
+        layer: its name.
+        shape: channels, height and width of a picture.
+
+    Raises:
+        UserError: no layer is called so, or it gives no tensor.
+    """
+    with at_rest(model), torch.no_grad():
+        return _channel_means(model, layer, as_input(model, torch.zeros(1, *shape))).shape[1]
+
+
+def _channel_means(model: nn.Module, layer: str, images: Tensor) -> Float[Tensor, "pictures channels"]:
+    """The mean of each channel of a layer over places or tokens."""
+    with probe(model, [layer]) as seen:
+        model(images)
+    if layer not in seen:
+        raise UserError(f"the layer {layer!r} gives no tensor")
+    held = seen[layer]
+    return held.mean((2, 3)) if held.dim() == 4 else held.mean(1) if held.dim() == 3 else held
+
+
 class _Hill:
     """What is climbed: for each picture in 0..1 what its target gives."""
 
@@ -135,14 +160,7 @@ class _Hill:
 
     def _given(self, images: Tensor) -> Tensor:
         """The logits of each picture, or the means of the layer's channels."""
-        if self.layer is None:
-            return self.model(images)
-        with probe(self.model, [self.layer]) as seen:
-            self.model(images)
-        if self.layer not in seen:
-            raise UserError(f"the layer {self.layer!r} gives no tensor")
-        held = seen[self.layer]
-        return held.mean((2, 3)) if held.dim() == 4 else held.mean(1) if held.dim() == 3 else held
+        return self.model(images) if self.layer is None else _channel_means(self.model, self.layer, images)
 
 
 class _Canvas:

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from descent.data import prepare_image
+from descent.data.dataset import normalise, restored
 from descent.errors import UserError, unknown
+from descent.evaluation import class_shares
 from descent.explain.attribution import Attribution, chosen
 from descent.explain.features import FeatureMaps, Filters, feature_maps, filters
 from descent.explain.gradient import integrated_gradients, saliency, smoothgrad
-from descent.explain.maximisation import Maximised, maximise
+from descent.explain.maximisation import Maximised, channels_of, maximise
+from descent.explain.names import METHODS, TABLE, that
 from descent.explain.probes import as_input, at_rest
 from descent.explain.region import gradcam, occlusion
 from descent.explain.sanity import Sanity, sanity_check
@@ -27,7 +30,7 @@ from descent.explain.tokens import AttentionMaps, attention, attention_maps, rol
 if TYPE_CHECKING:
     from descent.runs.loaded import Loaded
 
-__all__ = ["ATTRIBUTIONS", "METHODS", "Explanation", "check", "class_number", "explain", "shape_of"]
+__all__ = ["ATTRIBUTIONS", "Explanation", "check", "class_number", "explain", "shape_of"]
 
 ATTRIBUTIONS: dict[str, Callable[..., Attribution]] = {
     "saliency": saliency,
@@ -39,9 +42,6 @@ ATTRIBUTIONS: dict[str, Callable[..., Attribution]] = {
     "rollout": rollout,
 }
 """The methods that give one map an image."""
-METHODS = (*ATTRIBUTIONS, "features", "filters", "maximise", "all")
-NEED_NO_IMAGE = ("filters", "maximise")
-TAKE_A_LAYER = ("gradcam", "attention", "features", "maximise")
 SHOWN_TARGETS = 10
 
 Found = Attribution | AttentionMaps | FeatureMaps | Filters | Maximised
@@ -96,21 +96,20 @@ def explain(
         images: paths or PIL images, one or several, or inputs of the model as a tensor (batch, channels,
             height, width); none for `filters` and `maximise`.
         method: a name of `METHODS`; "all" takes those that give one map an image and fit the model.
+            "attention" gives every layer and head; in "all" it is one map, the mean of the last layer.
         target: the class to explain, by its name or number; the predicted one by default. `maximise` takes
-            the first classes by default, or the first channels of `layer`.
+            the first classes by default, or the first channels of `layer`. Attention, rollout, features and
+            filters are the same for every class and take none.
         layer: for `gradcam`, `attention`, `features` and `maximise`.
         names: of the images; those of their files by default.
         options: of the method's function. The baseline of integrated gradients is black here.
 
     Raises:
-        UserError: the model classifies no images, or the method does not fit it.
+        UserError: the model classifies no images, or the method does not fit it or what is given.
     """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    if layer is not None and method not in TAKE_A_LAYER:
-        raise UserError(f"{method} takes no layer", expected="one of " + ", ".join(TAKE_A_LAYER))
+    _check_given(method, images, target, layer)
     mean, std = _scale(loaded)
-    if method in NEED_NO_IMAGE:
+    if method in TABLE and not TABLE[method].takes_images:
         found = filters(loaded.model) if method == "filters" else _maximised(loaded, target, layer, options)
         blank = np.zeros((0, 1, 1, 1), np.float32)
         return Explanation({method: found}, blank, (), _labels(loaded), mean=mean, std=std)
@@ -122,15 +121,30 @@ def explain(
     results, unfit = _results(loaded, inputs, wanted, method, {"layer": layer, **options})
     return Explanation(
         results,
-        _pictures(loaded, inputs),
+        restored(inputs, mean, std).numpy(),
         tuple(names) or known,
         _labels(loaded),
         tuple(predicted.tolist()),
-        tuple(_shares(outputs).gather(1, predicted[:, None])[:, 0].tolist()),
+        tuple(class_shares(outputs, loaded.loss).gather(1, predicted[:, None])[:, 0].tolist()),
         unfit,
         mean=mean,
         std=std,
     )
+
+
+def _check_given(method: str, images: Any, target: int | str | None, layer: str | None) -> None:
+    """Nothing that is given may be of no use to the method."""
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    given = {
+        "layer": layer is not None,
+        "target": target is not None,
+        "images": len(images) > 0 if isinstance(images, (Tensor, list, tuple)) else True,
+    }
+    for what, is_given in given.items():
+        fits = that(f"takes_{what}") + (() if what == "layer" else ("all",))
+        if is_given and method not in fits:
+            raise UserError(f"{method} takes no {what}", expected=f"{what} for one of " + ", ".join(fits))
 
 
 def check(
@@ -209,7 +223,9 @@ def _maximised(
     loaded: Loaded, target: int | str | None, layer: str | None, options: dict[str, Any]
 ) -> Maximised:
     if target is None:
-        targets = list(range(SHOWN_TARGETS if layer else min(SHOWN_TARGETS, len(_labels(loaded)))))
+        shape = shape_of(loaded)
+        count = len(_labels(loaded)) if layer is None else channels_of(loaded.model, layer, shape)
+        targets = list(range(min(SHOWN_TARGETS, count)))
     else:
         targets = [int(target) if layer and str(target).isdigit() else class_number(loaded, target)]
     low, high = _ends(loaded)
@@ -240,7 +256,7 @@ def _scale(loaded: Loaded) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of the channels."""
     held = loaded.preparation
     if held.get("kind") != "images":
-        raise UserError(
+        raise loaded.unprepared() or UserError(
             f"{loaded.name or 'this model'} classifies no images", hint="give a run trained on images"
         )
     return tuple(held["mean"]), tuple(held["std"])
@@ -248,24 +264,11 @@ def _scale(loaded: Loaded) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 def _ends(loaded: Loaded) -> tuple[Tensor, Tensor]:
     """Black and white as the model gets them, (channels, 1, 1)."""
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in _scale(loaded))
-    return -mean / std, (1 - mean) / std
-
-
-def _pictures(loaded: Loaded, inputs: Tensor) -> NDArray[np.float32]:
-    black, white = _ends(loaded)
-    shares = (inputs.float().cpu() - black) / (white - black)
-    return shares.clamp(0, 1).permute(0, 2, 3, 1).contiguous().numpy()
+    mean, std = map(list, _scale(loaded))
+    black, white = (torch.full((len(mean), 1, 1), byte) for byte in (0.0, 255.0))
+    return normalise(black, mean, std), normalise(white, mean, std)
 
 
 def _labels(loaded: Loaded) -> tuple[str, ...]:
     outputs = max(getattr(loaded.config, "outputs", 0), 2)
     return tuple(loaded.labels or (str(number) for number in range(outputs)))
-
-
-def _shares(outputs: Tensor) -> Tensor:
-    """Probabilities of the classes; a single output is the logit of the second of two."""
-    if outputs.shape[1] > 1:
-        return outputs.double().softmax(1)
-    second = outputs.double().sigmoid()
-    return torch.cat([1 - second, second], dim=1)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from descent.errors import UserError
+from descent.errors import UserError, nearest
+from descent.evaluation import at_home
 
 __all__ = ["Layer", "as_input", "at_rest", "layers", "module_called", "probe"]
 
@@ -44,7 +44,7 @@ def probe(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]
         names: names of modules inside it.
 
     Raises:
-        UserError: no module is called so; the nearest names are given.
+        UserError: no module is called so; the nearest name is given.
     """
     modules = {name: module_called(model, name) for name in names}
     seen: dict[str, Tensor] = {}
@@ -68,13 +68,13 @@ def probe(model: nn.Module, names: Iterable[str]) -> Iterator[dict[str, Tensor]]
 
 
 def module_called(model: nn.Module, name: str) -> nn.Module:
-    """The module inside `model` of that name; a `UserError` with the nearest names if there is none."""
+    """The module inside `model` of that name; a `UserError` with the nearest name if there is none."""
     modules = {key: module for key, module in model.named_modules() if key}
     if name not in modules:
-        near = get_close_matches(name, modules, n=5, cutoff=0.4)
+        near = nearest(name, modules)
         raise UserError(
             f"no layer is called {name!r}",
-            expected="one such as " + ", ".join(near or list(modules)[:5]),
+            expected="one such as " + (near or ", ".join(list(modules)[:5])),
             hint="`descent explain RUN --list` and descent.explain.layers(model, inputs) list them",
         )
     return modules[name]
@@ -115,5 +115,4 @@ def at_rest(model: nn.Module) -> Iterator[None]:
 
 def as_input(model: nn.Module, inputs: Tensor) -> Tensor:
     """A copy of the inputs, outside any graph, where the model is and in its type."""
-    home = next(iter(model.parameters()), inputs)
-    return inputs.detach().clone().to(home.device, home.dtype)
+    return at_home(model, inputs.detach().clone())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
+import torch
 from jaxtyping import Float
 from pydantic import model_validator
 from torch import Tensor, nn
@@ -42,8 +44,8 @@ class ResNetConfig(Config):
             "padded": every second pixel, and zeros for the new channels (option A, without parameters).
         preactivation: whether norm and ReLU stand before each convolution (He et al., 2016, "Identity
             Mappings in Deep Residual Networks") instead of after it.
-        zero_init: whether the last norm of every block starts with gain 0, so that the block starts as its
-            shortcut (Goyal et al., 2017, section 5.1).
+        zero_init: whether every block starts as its shortcut: the gain of its last norm is 0 (Goyal et al.,
+            2017, section 5.1), or with pre-activation its last convolution.
     """
 
     type: Literal["resnet"] = "resnet"
@@ -145,8 +147,9 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif self.config.zero_init and isinstance(module, (Residual, PreActivated)):
-                nn.init.zeros_(module.last_norm.weight)
+        for module in self.modules() if self.config.zero_init else ():
+            if isinstance(module, (Residual, PreActivated)):
+                nn.init.zeros_(module.last.weight)
 
 
 class Shortcut(nn.Module):
@@ -209,14 +212,47 @@ class Residual(nn.Module):
         self.shortcut = _shortcut(before, after, stride, config, norm=True)
 
     @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return self.layers[-1].norm  # pyright: ignore[reportReturnType]
+    def last(self) -> nn.Module:
+        """What the layers end with."""
+        return self.layers[-1].norm  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
 
     def forward(
         self, x: Float[Tensor, "batch before height width"]
     ) -> Float[Tensor, "batch after rows columns"]:
         kept = x if self.shortcut is None else self.shortcut(x)
         return F.relu(self.layers(x) + kept)
+
+    def for_inference(self, dtype: torch.dtype | None) -> PackedResidual | None:
+        """The same block for inference, with sum and ReLU in the last convolution."""
+        *first, last = [layer for layer in self.layers if isinstance(layer, Convolution)]
+        found = [layer.for_inference(dtype) for layer in first] + [last.for_inference(dtype, F.relu)]
+        packed = [layer for layer in found if layer is not None]
+        if len(packed) < len(found):
+            return None
+        shortcut: nn.Module | None = self.shortcut
+        if self.shortcut is not None and self.shortcut.projection is not None:
+            shortcut = self.shortcut.projection.for_inference(dtype)
+            if shortcut is None:
+                return None
+        return PackedResidual(packed, shortcut)
+
+
+class PackedResidual(nn.Module):
+    """A `Residual` in inference."""
+
+    def __init__(self, layers: Iterable[nn.Module], shortcut: nn.Module | None):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.shortcut = shortcut
+
+    def forward(
+        self, x: Float[Tensor, "batch before height width"]
+    ) -> Float[Tensor, "batch after rows columns"]:
+        kept = x if self.shortcut is None else self.shortcut(x)
+        *first, last = self.layers
+        for layer in first:
+            x = layer(x)
+        return last(x, kept)
 
 
 class PreActivated(nn.Module):
@@ -232,8 +268,9 @@ class PreActivated(nn.Module):
         self.shortcut = _shortcut(before, after, stride, config, norm=False)
 
     @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        return self.norms[-1]  # pyright: ignore[reportReturnType]
+    def last(self) -> nn.Module:
+        """What the layers end with."""
+        return self.convolutions[-1]
 
     def forward(
         self, x: Float[Tensor, "batch before height width"]

@@ -142,20 +142,27 @@ class ViT(nn.Module):
             x_NTD = block(x_NTD)
         return self.norm(x_NTD)
 
-    def adapt(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def adapt(self, state: Mapping[str, Tensor], grid: tuple[int, int] | None = None) -> dict[str, Tensor]:
         """Weights learned on another size of image, their positions resized to this model's grid.
 
-        The class token's position stays; the others are resized as an image is (section 3.2). A square grid
-        is assumed where the number of positions differs.
+        The class token's position stays; the others are resized as an image is (section 3.2).
+
+        Args:
+            state: the weights.
+            grid: rows and columns of their tokens. When not given, it is this model's where the number of
+                positions is, else a square.
         """
-        wanted, held = self.positions.shape[1], state.get("positions")
-        if held is None or held.shape[1] == wanted:
+        held = state.get("positions")
+        if held is None:
             return dict(state)
         first = int(self.class_token is not None)
-        side = round((held.shape[1] - first) ** 0.5)
-        if side * side != held.shape[1] - first:
+        count = held.shape[1] - first
+        if grid is None:
+            side = round(max(count, 0) ** 0.5)
+            grid = self.config.grid if held.shape[1] == self.positions.shape[1] else (side, side)
+        if grid == self.config.grid or grid[0] * grid[1] != count:
             return dict(state)
-        grid_1DHW = held[:, first:].transpose(1, 2).unflatten(2, (side, side)).float()
+        grid_1DHW = held[:, first:].transpose(1, 2).unflatten(2, grid).float()
         resized_1DHW = F.interpolate(grid_1DHW, self.config.grid, mode="bicubic", antialias=True)
         moved = torch.cat((held[:, :first], resized_1DHW.flatten(2).transpose(1, 2).to(held.dtype)), dim=1)
         return {**state, "positions": moved}

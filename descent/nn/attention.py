@@ -175,11 +175,13 @@ def _plain(q: Tensor, k: Tensor, v: Tensor, rules: _Rules) -> tuple[Tensor, Tens
 
 
 def _scores(q: Tensor, q_BGXD: Tensor, k: Tensor, rules: _Rules) -> Tensor:
-    """scale * q k^T + penalty; in one call where the penalty is the same for all rows and heads."""
+    """scale * q k^T + penalty; in one call where the penalty is none, or the same for all rows and heads."""
     penalty = rules.penalty(q, k)
-    if penalty is not None and penalty.dim() == 2 and q_BGXD is q and not penalty.requires_grad:
+    shared = penalty is None or (penalty.dim() == 2 and not penalty.requires_grad)
+    if shared and q_BGXD is q:
         left, right = q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2)
-        return torch.baddbmm(penalty.to(q.dtype), left, right, alpha=rules.scale)
+        start, weight = (q.new_empty(1, 1, 1), 0) if penalty is None else (penalty.to(q.dtype), 1)
+        return torch.baddbmm(start, left, right, beta=weight, alpha=rules.scale)
     scores_BHTS = ((q_BGXD * rules.scale) @ k.transpose(2, 3)).view(*q.shape[:3], -1)
     return scores_BHTS if penalty is None else scores_BHTS.add_(penalty.to(scores_BHTS.dtype))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descent.nn.feedforward import named_activation
+from descent.nn.packed import PackedConvolution, can_pack
 
 
 class Convolution(nn.Module):
@@ -47,6 +51,23 @@ class Convolution(nn.Module):
         for part in (self.norm, self.activation, self.pool):
             x = x if part is None else part(x)
         return x
+
+    def for_inference(
+        self, dtype: torch.dtype | None, activation: Callable[[Tensor], Tensor] | None = None
+    ) -> PackedConvolution | None:
+        """What takes this layer's place in inference (see `descent.generation.prepare`), if anything can.
+
+        Args:
+            dtype: in which to compute; the weight's when not given.
+            activation: of the sum with what is added to the maps, for a layer that has none of its own.
+        """
+        weight, norm = self.convolution.weight, self.norm
+        dtype = dtype or weight.dtype
+        if not (norm is None or isinstance(norm, nn.BatchNorm2d)) or not can_pack(weight, dtype):
+            return None
+        if norm is not None and norm.running_mean is None:
+            return None
+        return PackedConvolution(self.convolution, norm, self.activation or activation, self.pool, dtype)
 
 
 def fit(

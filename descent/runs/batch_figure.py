@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from descent.data import Batches, Dataset, ImageData
+from descent.data.dataset import restored
 from descent.errors import UserError
 from descent.runs.assemble import load_data
-from descent.runs.figure import INK, MUTED, drawable, drawing, headline, save
+from descent.runs.figure import INK, MUTED, drawable, drawing, headline, png, save, short
 from descent.runs.recipe import Recipe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["batch_labels", "restored", "show_batch"]
+__all__ = ["batch_labels", "show_batch"]
 
 _TILE = 1.15  # inches
 _LINE = 0.15
@@ -46,13 +45,11 @@ def show_batch(recipe: Recipe, out: Path | str, step: int = 0, images: int = 64)
     Raises:
         UserError: the recipe trains on something else, or the file's name is not that of a PNG.
     """
-    path = Path(out)
+    path = png(out)
     if not isinstance(recipe.data, ImageData):
         raise UserError(
             f"{recipe.name} trains on no images", got=recipe.data.type, expected="a recipe of images"
         )
-    if path.suffix.lower() != ".png" or path.is_dir():
-        raise UserError("the batch is written as a PNG", got=str(out), expected="a file named *.png")
     if step < 0 or images < 1:
         raise UserError("no such batch", got=f"step {step}, {images} images", expected="step 0 or more")
     dataset, _ = load_data(recipe, progress=True)
@@ -62,14 +59,6 @@ def show_batch(recipe: Recipe, out: Path | str, step: int = 0, images: int = 64)
     pixels = restored(batch["inputs"][:images], dataset.preparation["mean"], dataset.preparation["std"])
     labels = batch_labels(batch["targets"][:images], drawable(dataset.labels or ()))
     return _draw(pixels, labels, f"{recipe.name} on {dataset.name}", _facts(dataset, step, size), path)
-
-
-def restored(
-    inputs: Float[Tensor, "n channels height width"], mean: Sequence[float], std: Sequence[float]
-) -> Float[Tensor, "n height width channels"]:
-    """Normalised images as they look: values of 0..1, the channels last."""
-    spread, centre = torch.tensor(std).view(-1, 1, 1), torch.tensor(mean).view(-1, 1, 1)
-    return (inputs.float() * spread + centre).clamp(0, 1).permute(0, 2, 3, 1)
 
 
 def batch_labels(
@@ -127,7 +116,7 @@ def _draw(
 
 def _write(axes: Axes, label: list[tuple[str, float]], middle: float, below: float) -> None:
     for line, (name, share) in enumerate(label):
-        text = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+        text = short(name, _LONGEST)
         whole = len(label) == 1
         axes.text(
             middle,

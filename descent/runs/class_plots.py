@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from descent.runs.figure import GRID, INK, MUTED, drawable, drawing, headline, save
+from descent.runs.figure import (
+    INK,
+    MUTED,
+    Cell,
+    drawable,
+    drawing,
+    headline,
+    in_rows,
+    percent,
+    save,
+    sheet,
+    short,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["confusion_matrix", "mistakes_sheet", "reliability_diagram"]
 
-RIGHT, GAP, DIAGONAL = "#2f6fb5", "#d9622b", "#6b7685"
+RIGHT, OVER, UNDER = "#2f6fb5", "#efb396", "#a9cbee"
 # Up to so many classes a cell holds its count and its share, and up to so many its count alone.
 SHARES_SHOWN, COUNTS_SHOWN = 12, 30
 # A name longer than this is cut, so that it leaves room for the picture.
-LONGEST_NAME = 22
+LONGEST_NAME, LONGEST_ON_SHEET = 22, 18
 SHEET_COLUMNS = 6
+ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str] | None, path: Path | str) -> Path:
@@ -39,14 +52,14 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], labels: Sequence[str] | No
     classes = len(counts)
     names = _names(labels, classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = float(np.clip(2.6 + 0.55 * classes, 4.5, 9.0) + 0.1 * max(0, classes - 20))
-    side = min(side, 16.0)
-    with drawing(side + 0.9, side + 0.5) as figure:
+    side = float(np.clip(2.6 + 0.55 * classes, 4.5, 9.0)) + 0.09 * float(np.clip(classes - 20, 0, 80))
+    with drawing(side + 0.9, side + 0.6) as figure:
+        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)  # type: ignore[union-attr, call-arg]
         axes = figure.add_subplot()
         axes.grid(visible=False)
         shade = axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
         _name_axes(axes, names)
-        _write_cells(axes, counts, shares)
+        _write_cells(axes, counts, shares, 72 * 0.75 * side / classes)
         if classes > COUNTS_SHOWN:
             bar = figure.colorbar(shade, ax=axes, shrink=0.5, pad=0.02)
             levels = np.array([0, 0.01, 0.05, 0.2, 0.5, 1])
@@ -77,22 +90,32 @@ def _name_axes(axes: Axes, names: list[str]) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+def _write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray, room: float) -> None:
+    """The count of each cell and, where there is room, its share of the row.
+
+    Args:
+        room: the side of a cell in points.
+    """
     classes = len(counts)
     if classes > COUNTS_SHOWN:
         return
     widest = len(f"{counts.max(initial=0):,}")
-    size = min(9.0 if classes <= SHARES_SHOWN else 7.5, 30.0 / widest)
+    size = float(np.clip(0.9 * room / (0.65 * widest), 4.0, 7.5 if classes > SHARES_SHOWN else 11.0))
     for row, column in zip(*np.nonzero(counts), strict=True):
-        share = shares[row, column]
-        ink = "white" if share > 0.35 else INK
-        own: dict[str, Any] = {"ha": "center", "color": ink}
-        text = f"{counts[row, column]:,}"
-        if classes > SHARES_SHOWN:
-            axes.text(column, row, text, va="center", size=size, **own)
-            continue
-        axes.text(column, row - 0.03, text, va="bottom", size=size, **own)
-        axes.text(column, row + 0.07, _percent(float(share)), va="top", size=0.75 * size, alpha=0.8, **own)
+        share = float(shares[row, column])
+        both = classes <= SHARES_SHOWN
+        own: dict[str, Any] = {
+            "ha": "center", "color": "white" if share > 0.35 else INK, "textcoords": "offset points",
+        }  # fmt: skip
+        lift = 0.55 * size if both else 0.0
+        axes.annotate(
+            f"{counts[row, column]:,}", (column, row), (0, lift), va="center_baseline", size=size, **own
+        )
+        if both:
+            small = 0.75 * size
+            axes.annotate(
+                percent(share), (column, row), (0, -0.75 * size), va="center_baseline", size=small, **own
+            )
 
 
 def reliability_diagram(found: Calibration, path: Path | str) -> Path:
@@ -113,17 +136,19 @@ def reliability_diagram(found: Calibration, path: Path | str) -> Path:
     total = max(int(counts.sum()), 1)
     with drawing(5.6, 6.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
-        upper.set_axisbelow(True)
+        for axes in (upper, lower):
+            axes.set_axisbelow(True)
         width = 0.92 / bins
-        upper.plot([0, 1], [0, 1], color=DIAGONAL, linewidth=1.2, linestyle="--", zorder=1)
-        upper.bar(middles[filled], accuracy[filled], width, color=RIGHT, label="accuracy", zorder=2)
-        upper.bar(
-            middles[filled], (confidence - accuracy)[filled], width, bottom=accuracy[filled],
-            color=GAP, alpha=0.35, edgecolor=GAP, linewidth=0.8, label="gap to confidence", zorder=3,
-        )  # fmt: skip
+        upper.bar(middles[filled], accuracy[filled], width, color=RIGHT, label="accuracy")
+        gaps = np.abs(confidence - accuracy)
+        for sign, color, name in ((1, OVER, "too sure by"), (-1, UNDER, "not sure enough by")):
+            chosen = filled & (sign * (confidence - accuracy) > 0)
+            bottom = np.minimum(accuracy, confidence)[chosen]
+            upper.bar(middles[chosen], gaps[chosen], width, bottom=bottom, color=color, label=name)
+        upper.plot([0, 1], [0, 1], color=INK, linewidth=1.2, linestyle="--", zorder=4)
         upper.set_ylim(0, 1)
         upper.set_ylabel("accuracy")
-        upper.legend(loc="upper left")
+        upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, handlelength=1.2, columnspacing=1.4)
         lower.bar(middles[filled], counts[filled], width, color=MUTED)
         # One bin often holds nearly all examples; the others are to be seen beside it.
         lower.set_yscale("log")
@@ -138,9 +163,8 @@ def reliability_diagram(found: Calibration, path: Path | str) -> Path:
         sure, right = (float((counts * values).sum() / total) for values in (confidence, accuracy))
         headline(
             figure,
-            f"Reliability: ECE {_percent(found.ece)}",
-            f"accuracy {_percent(right)}, mean confidence {_percent(sure)}; "
-            f"{total:,} examples in {bins} bins",
+            f"Reliability: ECE {percent(found.ece)}",
+            f"accuracy {percent(right)}, mean confidence {percent(sure)}; {total:,} examples in {bins} bins",
         )
         return save(figure, Path(path))
 
@@ -159,48 +183,16 @@ def mistakes_sheet(
         subtitle: stands below the title.
         path: the PNG to write.
     """
-    columns = min(SHEET_COLUMNS, len(images))
-    rows = math.ceil(len(images) / columns)
-    tall = float(np.clip(images[0].shape[0] / images[0].shape[1], 0.5, 2.0))
-    width = 1.75
-    with drawing(max(width * columns, 5.0), rows * (width * tall + 0.55) + 0.8) as figure:
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for axes, image, (true, predicted, share) in zip(grid.flat, images, captions, strict=False):
-            smooth = "antialiased" if image.shape[0] > 64 else "nearest"
-            pixels = image[:, :, 0] if image.shape[2] == 1 else image
-            axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation=smooth)
-            axes.set_title(
-                f"{_short(true)} \N{RIGHTWARDS ARROW}\n{_short(predicted)} {_percent(share)}", size=8
-            )
-            axes.add_patch(_frame(image.shape))
-        headline(figure, "Most wrong: true class \N{RIGHTWARDS ARROW} predicted class", subtitle)
-        return save(figure, Path(path))
-
-
-def _frame(shape: tuple[int, ...]):
-    """A hairline round an image, so that a white one has an edge."""
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((-0.5, -0.5), shape[1], shape[0], fill=False, edgecolor=GRID, linewidth=1.0)
+    longest = LONGEST_ON_SHEET
+    cells = [
+        Cell(image / 255, f"{short(true, longest)} {ARROW}\n{short(predicted, longest)} {percent(share)}")
+        for image, (true, predicted, share) in zip(images, captions, strict=True)
+    ]
+    title = f"Most wrong: true class {ARROW} predicted class"
+    return sheet(in_rows(cells, SHEET_COLUMNS), title, subtitle, Path(path))
 
 
 def _names(labels: Sequence[str] | None, classes: int) -> list[str]:
     if not labels:
         return [str(number) for number in range(classes)]
-    return [_short(name) for name in drawable([str(label) for label in labels])]
-
-
-def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name[: LONGEST_NAME - 1].rstrip() + "…" if len(name) > LONGEST_NAME else name
-
-
-def _percent(share: float) -> str:
-    """Two figures at least: 97.0%, 9.7%, 0.97%; what is short of 1 is never written as 100%."""
-    if share in (0, 1):
-        return f"{100 * share:.0f}%"
-    if share >= 0.9995:
-        return f"{min(100 * share, 99.99):.2f}%"
-    return f"{100 * share:.1f}%" if share >= 0.1 else f"{100 * share:.2g}%"
+    return [short(name, LONGEST_NAME) for name in drawable([str(label) for label in labels])]

@@ -7,15 +7,17 @@ from typing import Literal, get_args
 
 import torch
 
-from descent.errors import CorruptArtifact
 from descent.evaluation import Views
 from descent.runs.folder import open_run
 from descent.runs.layout import is_run
 from descent.runs.loaded import Loaded
+from descent.runs.noted import checked_preparation
 from descent.runs.run import Run, Which
 from descent.text import Tokenizer
-from descent.weights.folder import is_folder
+from descent.weights import published
+from descent.weights.folder import CONFIG, is_folder
 from descent.weights.hub import load_pretrained
+from descent.weights.names import published_file
 from descent.weights.pretrained import Pretrained
 
 
@@ -30,8 +32,9 @@ def load(
     """A trained model with what it takes to use it.
 
     Args:
-        where: a run's folder, a folder in the Hugging Face layout, or a name on the hub such as
-            "openai-community/gpt2". A path that exists makes no network call.
+        where: a run's folder, a folder in the Hugging Face layout, a name on the hub such as
+            "openai-community/gpt2", or a file of weights that torchvision or timm published, after its name
+            there: "torchvision/resnet50:FILE.safetensors". A path that exists makes no network call.
         which: of a run, the checkpoint: "best" (else the latest), "last", or a step.
         precision: what the weights are held in; bf16 takes half the memory, and half the time where
             reading the weights is what takes it.
@@ -49,32 +52,27 @@ def load(
 
 
 def _published(where: str | Path, path: Path, revision: str | None, allow_nonfinite: bool) -> Loaded:
-    local = path.is_dir() or (path.parent.is_dir() and path.parent != Path())
-    if local and not is_folder(path):
-        open_run(path)  # raises, naming what is missing
-    found = load_pretrained(where, revision, allow_nonfinite=allow_nonfinite)
+    found = _pretrained(where, path, revision, allow_nonfinite)
+    noted = str(path / CONFIG) if is_folder(path) else str(where)
+    preparation = checked_preparation(found.extra, found.config, noted)
     return Loaded(
         found.model(str(where)),
         found.config,
         Tokenizer.load(found.tokenizer) if found.tokenizer is not None else None,
-        _labels(found, str(where)),
-        found.extra.get("preparation") or {},
-        found.extra.get("loss", ""),
+        tuple(found.extra.get("labels") or ()) or None,
+        preparation,
+        found.extra.get("loss") or "",
         str(where),
         defaults=found.generation,
         tta=found.extra["tta"] if found.extra.get("tta") in get_args(Views) else "none",
     )
 
 
-def _labels(found: Pretrained, where: str) -> tuple[str, ...] | None:
-    """The names of the classes, one for each that the model tells apart."""
-    labels = found.extra.get("labels") or None
-    if labels is None:
-        return None
-    outputs = getattr(found.config, "outputs", 0)
-    expected = 2 if found.extra.get("loss") == "binary" else outputs
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise CorruptArtifact(f"{where}: the names of the classes are not a list of names", got=labels)
-    if len(labels) != expected:
-        raise CorruptArtifact(f"{where}: {len(labels):,} names of classes for {expected:,} classes")
-    return tuple(labels)
+def _pretrained(where: str | Path, path: Path, revision: str | None, allow_nonfinite: bool) -> Pretrained:
+    named = published_file(where)
+    if named is not None:
+        return published.read(*named, allow_nonfinite=allow_nonfinite)
+    local = path.is_dir() or (path.parent.is_dir() and path.parent != Path())
+    if local and not is_folder(path):
+        open_run(path)  # raises, naming what is missing
+    return load_pretrained(where, revision, allow_nonfinite=allow_nonfinite)

@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from descent.config import Config
 from descent.data import prepare_image, prepare_row, restore_target
 from descent.errors import UserError
-from descent.evaluation import Views, averaged_logits
+from descent.evaluation import Views, at_home, averaged_logits, class_shares
 from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, prepare, stream
 from descent.runs.assemble import Parts
 from descent.text import Tokenizer
@@ -38,7 +39,7 @@ class Loaded:
         loss: what a classifier was trained with; "binary" has one output for two classes.
         name: where it came from.
         defaults: settings of generation that its authors recommend.
-        live: whether the weights still change, so that no copy laid out for decoding may be kept.
+        live: whether the weights still change, so that no copy laid out for use may be kept.
         tta: the views of an image whose logits are averaged.
     """
 
@@ -91,20 +92,20 @@ class Loaded:
         rows = [self._encode(prompt) for prompt in prompts]
         if beams > 1:
             return self._beams(rows, beams, chosen)
-        return generate(self._decoder(), rows, chosen, detokenise=tokenizer.stream)
+        return generate(self._prepared(), rows, chosen, detokenise=tokenizer.stream)
 
     def _beams(self, rows: list[list[int]], beams: int, chosen: Settings) -> list[Completion]:
         if chosen.stop:
             raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
         settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
-        found = [best[0] for best in beam_search(self._decoder(), rows, settings)]
+        found = [best[0] for best in beam_search(self._prepared(), rows, settings)]
         return [Completion(f.tokens, [], self._text().decode(f.tokens), f.reason) for f in found]
 
     def stream(self, prompt: str = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
         """Like `generate`, piece by piece as it is written; never half a character."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
         rows = [self._encode(prompt)]
-        steps = stream(self._decoder(), rows, chosen, detokenise=tokenizer.stream)
+        steps = stream(self._prepared(), rows, chosen, detokenise=tokenizer.stream)
         return (step.text for step in steps if step.text)
 
     def predict(self, inputs: Sequence[Any] | Any) -> list[dict[str, Any]]:
@@ -129,7 +130,9 @@ class Loaded:
         """For each input, in order, its prediction, or what was wrong with it; in batches of bounded size."""
         kind = self.preparation.get("kind")
         if kind not in ("table", "images"):
-            raise UserError(f"{self.name or 'this model'} predicts no classes or values", hint=self._use())
+            raise self.unprepared() or UserError(
+                f"{self.name or 'this model'} predicts no classes or values", hint=self._use()
+            )
         if any(isinstance(item, Mapping) != (kind == "table") for item in inputs):
             given, wanted = ("rows", "images") if kind == "images" else ("images", "rows of a table")
             raise UserError(f"{self.name or 'this model'} predicts from {wanted}", got=given)
@@ -149,9 +152,20 @@ class Loaded:
             return error
 
     def _outputs(self, batch: Tensor) -> Tensor:
-        device = next(self.model.parameters()).device
+        inputs = at_home(self.model, batch)
+        # in bfloat16 the twin rounds elsewhere than the model, and shows it
+        model = self._prepared() if inputs.dtype == torch.float32 else self.model
         with torch.inference_mode():
-            return averaged_logits(self.model, batch.to(device), self.tta).cpu()
+            return averaged_logits(model, inputs, self.tta).cpu()
+
+    def unprepared(self) -> UserError | None:
+        """The error for a model of images that came without a word on how they are prepared, if it is one."""
+        if self.preparation or len(getattr(self.config, "inputs", ())) != 3:
+            return None
+        return UserError(
+            f"{self.name or 'this model'} does not say how pictures are prepared",
+            hint="put its preprocessor_config.json beside config.json, or export it from a run",
+        )
 
     def _use(self) -> str:
         return (
@@ -177,8 +191,7 @@ class Loaded:
 
     def _prediction(self, output: Tensor) -> dict[str, Any]:
         if self.loss in ("cross_entropy", "binary"):
-            one = torch.sigmoid(output.double()[0]) if self.loss == "binary" else None
-            shares = torch.softmax(output.double(), 0) if one is None else torch.stack([1 - one, one])
+            shares = class_shares(output[None], self.loss)[0]
             labels = self.labels or tuple(str(number) for number in range(len(shares)))
             best = int(shares.argmax())
             probabilities = dict(zip(labels, shares.tolist(), strict=True))
@@ -186,11 +199,12 @@ class Loaded:
         values = [restore_target(self.preparation, value) for value in output.tolist()]
         return {"value": values[0] if len(values) == 1 else values}
 
-    def _decoder(self) -> nn.Module:
-        """The model with its matrices laid out for one token at a time; made anew when the weights are."""
+    def _prepared(self) -> nn.Module:
+        """The model with its weights laid out for use; made anew when they are."""
         if self.live:
             return self.model
-        weights = [(p.data_ptr(), p._version, p.dtype, p.device) for p in self.model.parameters()]
+        held = chain(self.model.parameters(), self.model.buffers())
+        weights = [(t.data_ptr(), 0 if t.is_inference() else t._version, t.dtype, t.device) for t in held]
         if self._packed is None or self._packed[0] != weights:
             self._packed = (weights, prepare(self.model))
         return self._packed[1]

@@ -9,6 +9,7 @@ from typing import Any
 from descent.config import parse_override
 from descent.errors import UserError
 from descent.runs.recipe import Recipe
+from descent.weights.names import published_file
 
 # What a model takes from its data; other data, other sizes.
 SIZES = ("inputs", "outputs", "vocab_size")
@@ -104,7 +105,7 @@ def renew_sizes(tables: dict[str, Any], changes: Mapping[str, Any]) -> dict[str,
     model, weights = tables.get("model"), weights_of(changes)
     if not isinstance(model, Mapping):
         return tables
-    if weights and not str(weights).endswith(".safetensors"):
+    if weights and (published_file(weights) or not str(weights).endswith(".safetensors")):
         kept = {key: value for key, value in model.items() if key in ("type", *given)}
     elif "data" in changes or "tokenizer" in changes:
         kept = {key: value for key, value in model.items() if key not in SIZES or key in given}

@@ -105,8 +105,9 @@ class Transfer(Config):
 
     weights: str = Field(
         min_length=1,
-        description="a run's folder, a folder in the Hugging Face layout, a name on the hub, or a "
-        ".safetensors file under our names; model.weights=... means this",
+        description="a run's folder, a folder in the Hugging Face layout, a name on the hub, a .safetensors "
+        "file under our names, or one of torchvision or timm after its name there "
+        "(torchvision/resnet50:FILE.safetensors); model.weights=... means this",
     )
     head: Literal["auto", "new", "keep"] = Field(
         default="auto",
@@ -189,6 +190,8 @@ class Recipe(Config):
             )
         if all(language) and self.tokenizer is None:
             raise ValueError("text needs a [tokenizer]")
+        if self.evaluation.tta != "none" and self.data.type != "images":
+            raise ValueError(f"evaluation.tta={self.evaluation.tta} is for images, data are {self.data.type}")
         return self
 
 

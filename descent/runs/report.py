@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from descent.data.dataset import restored
 from descent.errors import UserError
 from descent.evaluation import Calibration, Evaluation, calibration, class_scores, most_wrong
 from descent.runs.assemble import Parts
-from descent.runs.batch_figure import restored
 from descent.runs.class_plots import confusion_matrix, mistakes_sheet, reliability_diagram
 from descent.runs.figure import drawable
 from descent.runs.folder import write_json
@@ -30,6 +31,30 @@ def class_figures(line: dict[str, Any], labels: list[str], folder: Path) -> list
     return drawn
 
 
+def class_table(found: Evaluation, labels: Sequence[str] | None) -> dict[str, Any]:
+    """What an evaluation says of the classes, as JSON has it; only `confusion`, null, where there are none.
+
+    Args:
+        found: the evaluation.
+        labels: names of the classes; their numbers when None.
+    """
+    if found.predictions is None or found.confusion is None:
+        return {"confusion": None}
+    scores = class_scores(found.predictions)
+    rows = zip(scores.precision, scores.recall, scores.f1, scores.support, strict=True)
+    names = labels or tuple(map(str, range(len(found.confusion))))
+    by_class = {
+        name: {"precision": p, "recall": r, "f1": f, "support": n}
+        for name, (p, r, f, n) in zip(names, rows, strict=True)
+    }
+    return {
+        "macro": scores.macro,
+        "classes": by_class,
+        "confusion": found.confusion,
+        "calibration": asdict(calibration(found.predictions)),
+    }
+
+
 def write_report(parts: Parts, split: str, found: Evaluation, folder: Path) -> list[Path]:
     """Writes confusion.png, reliability.png, report.json and, for images, mistakes.png.
 
@@ -45,22 +70,12 @@ def write_report(parts: Parts, split: str, found: Evaluation, folder: Path) -> l
     if found.predictions is None or found.confusion is None:
         raise UserError("only a classifier has a report of its classes", got=parts.recipe.objective.type)
     labels = list(parts.dataset.labels or map(str, range(len(found.confusion))))
-    calibrated, scores = calibration(found.predictions), class_scores(found.predictions)
-    by_class = {
-        name: {"precision": p, "recall": r, "f1": f, "support": n}
-        for name, p, r, f, n in zip(
-            labels, scores.precision, scores.recall, scores.f1, scores.support, strict=True
-        )
-    }
     table = {
         "recipe": parts.recipe.name,
         "split": split,
         "examples": found.examples,
         "metrics": found.metrics,
-        "macro": scores.macro,
-        "classes": by_class,
-        "confusion": found.confusion,
-        "calibration": asdict(calibrated),
+        **class_table(found, labels),
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = class_figures(table, labels, folder)

@@ -17,6 +17,7 @@ from descent.runs.folder import open_run, read_json
 from descent.runs.layout import RECIPE_FILE
 from descent.runs.loaded import Loaded
 from descent.runs.metrics import read_metrics, series
+from descent.runs.noted import checked_preparation
 from descent.runs.recipe import Recipe, read_recipe
 from descent.runs.report import class_figures, write_report
 from descent.text import Tokenizer
@@ -122,14 +123,15 @@ class Run:
             held, own = safetensors_file.read(average), dict(model.named_parameters())
             safetensors_file.check_fits({k: own[k] for k in held if k in own}, held, str(average))
             safetensors_file.copy_into(own, held)
-        about = read_json(self.folder / "data.json")
+        loss, file = getattr(recipe.objective, "loss", ""), self.folder / "data.json"
+        preparation = checked_preparation({**read_json(file), "loss": loss}, recipe.model, str(file))
         return Loaded(
             model.eval(),
             recipe.model,
             self.tokenizer,
             self.labels,
-            about.get("preparation") or {},
-            getattr(recipe.objective, "loss", ""),
+            preparation,
+            loss,
             str(self.folder),
             tta=recipe.evaluation.tta,
         )

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from descent.config import Config
-from descent.data.config import TextData
+from descent.data.config import ImageData, TextData
 from descent.errors import UserError
 from descent.runs.assemble import Parts, assemble, load_data, put_together
 from descent.runs.layout import is_run
@@ -30,6 +30,7 @@ from descent.text import Tokenizer
 from descent.training.layers import TABLES, head_of, inside
 from descent.training.state import hash_tensors
 from descent.weights import safetensors_file
+from descent.weights.names import published_file
 
 SUFFIX = ".safetensors"
 SHOWN = 6
@@ -116,7 +117,7 @@ def begin(recipe: Recipe, progress: bool = False) -> tuple[Parts, Taken | None]:
 def read_source(where: str) -> Source:
     """The weights that `model.weights` names; see `Transfer.weights`."""
     path = Path(where).expanduser()
-    if path.suffix == SUFFIX:
+    if path.suffix == SUFFIX and published_file(where) is None:
         return Source(where, safetensors_file.read(path))
     found = load(path if path.exists() else where)
     tokens = Run(path).recipe.tokenizer if is_run(path) else None
@@ -132,9 +133,10 @@ def read_source(where: str) -> Source:
 
 
 def adopted(recipe: Recipe, source: Source) -> Recipe:
-    """The recipe with the source's network, normalisation and tokenizer.
+    """The recipe with the source's network, normalisation and tokenizer, and own images of the source's size.
 
-    What the recipe itself asks of the model stands; sizes that follow from data are left to the data.
+    What the recipe itself asks of the model and of its images stands; sizes that follow from data are left to
+    the data.
 
     Raises:
         UserError: the source is another network, or the recipe's data are not of its kind.
@@ -151,6 +153,7 @@ def adopted(recipe: Recipe, source: Source) -> Recipe:
     if not transfer.mean and source.preparation.get("kind") == "images" and not is_text:
         known = {name: list(source.preparation[name]) for name in ("mean", "std")}
         recipe = recipe.replace(transfer=transfer.replace(**known).table())
+    recipe = _sized(recipe, source.preparation)
     if source.tokens is not None:
         recipe = recipe.replace(tokenizer=source.tokens)
     if source.config is None:
@@ -165,6 +168,14 @@ def adopted(recipe: Recipe, source: Source) -> Recipe:
         )
     shape = {name: value for name, value in source.config.table().items() if name not in SIZES}
     return recipe.replace(model={**shape, **asked})
+
+
+def _sized(recipe: Recipe, preparation: Mapping[str, Any]) -> Recipe:
+    """The recipe with own images, of whose size it does not speak, brought to that of the source's."""
+    data = recipe.data
+    if not isinstance(data, ImageData) or data.path is None or data.size or "shape" not in preparation:
+        return recipe
+    return recipe.replace(data=data.replace(size=preparation["shape"][1:]).table())
 
 
 def take(parts: Parts, source: Source, asked: Mapping[str, tuple[object, object]] | None = None) -> Taken:
@@ -184,7 +195,7 @@ def take(parts: Parts, source: Source, asked: Mapping[str, tuple[object, object]
     own, state = model.state_dict(), dict(source.state)
     adapt: Any = getattr(model, "adapt", None)
     if adapt is not None:  # a model that can turn weights of another size of input into its own does so
-        state = adapt(state)
+        state = adapt(state, getattr(source.config, "grid", None))
     head = head_of(model)
     new = () if _keeps_head(parts, source, state, head) else tuple(n for n in own if inside(n, head))
     fitting = {n: state[n] for n in own if n not in new and n in state and state[n].shape == own[n].shape}

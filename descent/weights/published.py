@@ -104,7 +104,8 @@ def tensors_of(model: nn.Module, name: str) -> dict[str, Tensor]:
     """A model's weights under the names of `NAMES[name]`.
 
     Raises:
-        UserError: no such name, or the model is another network (its classes and image size are free).
+        UserError: no such name, or the model is another network. Its classes are free, and so is the size of
+            its images, but for an AlexNet, whose last maps must be 6 x 6: torchvision makes them so.
     """
     entry = _entry(name)
     config: Any = model.config
@@ -117,6 +118,12 @@ def tensors_of(model: nn.Module, name: str) -> dict[str, Tensor]:
             f"this model is not {name}",
             got=", ".join(f"{key}={table.get(key)}" for key in other),
             expected=", ".join(f"{key}={expected.get(key)}" for key in other),
+        )
+    if isinstance(config, AlexNetConfig) and config.last_map() != (6, 6):
+        raise UserError(
+            f"this model is not {name}: its fully connected layers see maps of another size",
+            got=" x ".join(map(str, config.last_map())),
+            expected="6 x 6, as of images of 224 x 224",
         )
     return entry.keys.to_theirs(safetensors_file.unshared(model.state_dict()))
 

@@ -13,11 +13,11 @@ from torch.testing import assert_close
 from descent.cli import main
 from descent.data import Batches, load_examples
 from descent.data.config import ImageData
-from descent.data.dataset import normalise
+from descent.data.dataset import normalise, restored
 from descent.errors import UserError
 from descent.recipes import resolve
 from descent.runs import batch_figure
-from descent.runs.batch_figure import batch_labels, restored, show_batch
+from descent.runs.batch_figure import batch_labels, show_batch
 
 
 def test_colours_come_back_from_normalised_ones():

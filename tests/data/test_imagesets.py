@@ -8,6 +8,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import torch
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from descent.data import Dataset, ImageData, ImageSplit, entry, load_examples
+from descent.data import Dataset, ImageData, ImageSplit, entry, load_examples, prepare_image
 from descent.data.images import load_images
 from descent.data.imagesets import SETS, Pictures
 from descent.errors import CorruptArtifact, UserError
@@ -224,6 +225,50 @@ def test_sets_come_in_the_asked_size_and_channels(tmp_path: Path):
     assert dataset(tmp_path, "kmnist", size=(224, 200), channels=3).sizes["inputs"] == (3, 224, 200)
     small = dataset(tmp_path, "stl10", size=(12, 12), channels=1)
     assert small.sizes == {"inputs": (1, 12, 12), "outputs": 10}
+
+
+SHAPES = [
+    ("mnist", {"size": (20, 31)}, "pad"),
+    ("mnist", {"size": (20, 31), "fit": "stretch"}, "stretch"),
+    ("mnist", {"size": (35, 35), "channels": 3}, "pad"),
+    ("cifar10", {"size": (48, 21)}, "crop"),
+    ("cifar10", {"size": (48, 21), "channels": 1, "fit": "pad"}, "pad"),
+    ("cifar10", {"size": (40, 20), "fit": "stretch"}, "stretch"),
+    ("cifar10", {"channels": 1}, "crop"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "fit"), SHAPES)
+def test_a_picture_of_a_set_is_prepared_as_the_set_is(tmp_path: Path, name: str, options: dict, fit: str):
+    found = dataset(tmp_path, name, **options)
+    assert found.preparation["fit"] == fit
+    test = found.splits["test"]
+    assert isinstance(test, ImageSplit)
+    labels, images = made(name)
+    assert_array_equal(test.labels, labels[-1])
+    originals = [
+        Image.fromarray(image.transpose(1, 2, 0) if image.ndim == 3 else image) for image in images[-1]
+    ]
+    prepared = torch.stack([prepare_image(found.preparation, image) for image in originals])
+    mean, std = (torch.tensor(found.preparation[key])[:, None, None] for key in ("mean", "std"))
+    torch.testing.assert_close((prepared * std + mean) * 255, test.images.float(), atol=1.01, rtol=0)
+
+
+def test_a_set_is_split_alike_in_any_shape(tmp_path: Path):
+    own = dataset(tmp_path, "mnist", per_class=2)
+    shapes: list[dict[str, Any]] = [{"size": (20, 31)}, {"size": (14, 14), "channels": 3}]
+    for options in shapes:
+        other = dataset(tmp_path, "mnist", per_class=2, **options)
+        for name, part in own.splits.items():
+            assert_array_equal(getattr(other.splits[name], "labels"), getattr(part, "labels"))  # noqa: B009
+
+
+def test_a_share_that_has_no_effect_is_said_to_have_none(tmp_path: Path):
+    assert "no effect" not in dataset(tmp_path, "breastmnist").about
+    found = dataset(tmp_path, "breastmnist", validation=0.3)
+    assert "data.validation has no effect" in found.about
+    assert "data.validation has no effect" in found.summary()
+    assert "no effect" not in dataset(tmp_path, "mnist", validation=0.3).about
 
 
 def test_few_images_a_class_are_the_same_ones_among_more(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import descent
+from descent.cli import main
 from descent.data import Dataset, ImageData, ImageSplit, load_examples
 from descent.data import imagefiles as imagefiles_module
 from descent.errors import UserError
@@ -35,6 +37,14 @@ def picture(random: np.random.Generator, mode: str, height: int, width: int, num
     if mode == "I;16":
         return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     return image.convert(mode)
+
+
+ODD = (("JPEG", "CMYK"), ("PNG", "I;16"), ("PNG", "P"), ("PNG", "LA"), ("GIF", "P"), ("PNG", "1"))
+
+
+def kind_of(file: Path) -> tuple[str | None, str]:
+    with Image.open(file) as image:
+        return image.format, image.mode
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +71,9 @@ def count(dataset: Dataset) -> int:
     return sum(len(part) for part in dataset.splits.values())
 
 
-def test_a_folder_of_odd_pictures_trains_and_predicts_with_no_code(pictures: Path, tmp_path: Path):
+def test_a_folder_of_odd_pictures_trains_predicts_and_explains_with_no_code(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     wanted = {"data.path": str(pictures), "budget.steps": 30, "budget.batch_size": 32}
     run = descent.train("lenet-digits", wanted, out=tmp_path / "run", quiet=True)
     found = load(pictures)
@@ -75,8 +87,20 @@ def test_a_folder_of_odd_pictures_trains_and_predicts_with_no_code(pictures: Pat
     right = [guess["label"] == file.parent.name for guess, file in zip(guesses, files, strict=True)]
     assert sum(right) > 150
     assert set(guesses[0]["probabilities"]) == set(CLASSES)
+    broken = pictures / CLASSES[0] / "broken.jpg"
     with pytest.raises(UserError, match=r"broken\.jpg is a broken image"):
-        loaded.predict([pictures / CLASSES[0] / "broken.jpg"])
+        loaded.predict([broken])
+    labels = {file: guess["label"] for file, guess in zip(files, guesses, strict=True)}
+    odd = [next(file for file in files if kind_of(file) == kind) for kind in ODD]
+    out = tmp_path / "explained.png"
+    words = ["explain", run.folder, *odd, broken, "--method", "gradcam", "--out", out, "--json"]
+    assert main(list(map(str, words))) == 1
+    printed = capsys.readouterr()
+    assert "broken.jpg is a broken image" in printed.err
+    explained = json.loads(printed.out)["images"]
+    assert {row["input"]: row["label"] for row in explained} == {file.name: labels[file] for file in odd}
+    with Image.open(out) as figure:
+        assert min(figure.size) > 100
 
 
 def test_the_order_of_threads_changes_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from descent.data.splits import fingerprint, hash_split, keys, named, tails
+from descent.data.splits import file_key, fingerprint, hash_split, keys, named, tails
 
 contents = st.lists(st.binary(max_size=3), min_size=1, max_size=80)
 share = st.sampled_from([0.0, 0.05, 0.1, 0.3, 0.45])
@@ -65,6 +67,12 @@ def test_the_split_is_pinned():
     """Changing it would put last year's test rows into this year's training."""
     assert many(3).tolist() == [8493733112532773764, 8518482412311870710, 7813587015057732635]
     assert hash_split(many(40), 0.1, 0.1)["test"].tolist() == [3, 9, 16, 21, 38]
+
+
+def test_the_split_of_files_is_pinned(tmp_path: Path):
+    for number in range(3):
+        (tmp_path / str(number)).write_bytes(str(number).encode())
+    assert [file_key(tmp_path / str(number)) for number in range(3)] == many(3).tolist()
 
 
 def test_tails_put_together_are_the_text():

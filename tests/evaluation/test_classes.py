@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from descent.evaluation import Predictions, calibration, class_scores, most_wrong
+from descent.evaluation import Predictions, calibration, class_scores, class_shares, most_wrong
 
 CLASSES = 40
 
@@ -21,6 +22,17 @@ def answers(said: list[tuple[float, bool]]) -> Predictions:
 
 def given(predicted: list[int], targets: list[int], classes: int) -> Predictions:
     return Predictions(0.1 / classes + 0.9 * np.eye(classes)[predicted], np.array(targets))
+
+
+def test_probabilities_come_from_logits_of_classes_or_of_the_second_of_two() -> None:
+    logits = torch.tensor([[1.0, -2.0, 0.5], [40.0, 0.0, -3.0]])
+    weights = logits.double().exp()
+    torch.testing.assert_close(class_shares(logits, "cross_entropy"), weights / weights.sum(1, keepdim=True))
+    single = logits[:, :1]
+    torch.testing.assert_close(class_shares(single, "cross_entropy"), torch.ones(2, 1).double())
+    found = class_shares(single, "binary")
+    torch.testing.assert_close(found[:, 1], 1 / (1 + (-single[:, 0].double()).exp()))
+    torch.testing.assert_close(found[1, 0], torch.tensor(-40.0).double().exp(), rtol=1e-9, atol=0)
 
 
 def test_calibration_by_hand_with_confidences_on_the_edges_of_bins() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ import descent
 from descent.errors import UserError
 from descent.explain.attribution import Attribution
 from descent.explain.figure import overlay
-from descent.explain.methods import METHODS
+from descent.explain.names import METHODS, that
 from descent.explain.sanity import Sanity
 from descent.runs.loaded import Loaded
 
@@ -179,5 +181,76 @@ def test_mistakes_are_answered(lenet_run, mlp_run, pictures, command):
     assert "missing.png" in command(lenet_run, "missing.png", code=2).err
     empty = image.parent.parent / "empty"
     empty.mkdir()
-    assert "there are no images in" in command(lenet_run, empty, code=2).err
+    assert "there is no image in" in command(lenet_run, empty, code=2).err
     assert "sanity check" in command(lenet_run, image, "--sanity", "--method", "filters", code=2).err
+
+
+def test_a_broken_image_is_left_out_and_the_others_are_drawn(lenet_run, pictures, command):
+    broken = pictures[0].parent / "cut.png"
+    broken.write_bytes(pictures[0].read_bytes()[:40])
+    found = command(lenet_run, pictures[0].parent, "--json")
+    assert "left out: " in found.err
+    assert "cut.png is a broken image" in found.err
+    assert [image["input"] for image in found.json["images"]] == [path.name for path in pictures]
+    named = command(lenet_run, pictures[1], broken, pictures[2], "--json", code=1)
+    assert [image["input"] for image in named.json["images"]] == ["digit1.png", "digit2.png"]
+    assert is_png(named.json["out"])
+    assert "cut.png is a broken image" in command(lenet_run, broken, code=2).err
+    assert "none of 2 images could be read" in command(lenet_run, broken, broken, code=2).err
+
+
+def test_the_first_twelve_that_can_be_read_are_drawn(lenet_run, pictures, command):
+    folder = pictures[0].parent
+    (folder / "a.png").write_bytes(b"broken")
+    for number in range(11):
+        (folder / f"more{number:02}.png").write_bytes(pictures[0].read_bytes())
+    found = command(lenet_run, folder, "--method", "saliency", "--json")
+    names = [path.name for path in sorted(folder.iterdir())]
+    assert [image["input"] for image in found.json["images"]] == names[1:13]
+    assert "the first 12 of 15 images" in found.err
+
+
+def test_what_would_be_of_no_use_is_refused(lenet_run, vit, pictures, command, tmp_path):
+    assert "filters takes no images" in command(lenet_run, pictures[0], "--method", "filters", code=2).err
+    assert "maximise takes no images" in command(lenet_run, pictures[0], "--method", "maximise", code=2).err
+    features = ("--method", "features", "--target", 3)
+    assert "features takes no target" in command(lenet_run, pictures[0], *features, code=2).err
+    with pytest.raises(UserError, match="rollout takes no target"):
+        descent.explain.explain(vit, images(1, (3, 12, 8)), "rollout", target=1)
+    sanity = ("--sanity", "--method", "gradcam", "--layer", "c1")
+    assert "--sanity takes no --layer" in command(lenet_run, pictures[0], *sanity, code=2).err
+    exported = descent.load(lenet_run).export(tmp_path / "exported")
+    assert is_png(command(exported, pictures[0]).out.strip())
+    refused = command(exported, pictures[0], "--checkpoint", "last", code=2)
+    assert "exported is no run: it has no checkpoints" in refused.err
+
+
+def test_a_layer_of_few_channels_is_climbed_whole(lenet_run, vit, command):
+    assert is_png(command(lenet_run, "--method", "maximise", "--layer", "c1").out.strip())
+    loaded = descent.load(lenet_run)
+    for layer, count in (("c1", loaded.model.c1.out_channels), ("output", 10)):
+        found = descent.explain.explain(loaded, method="maximise", layer=layer, steps=1).found["maximise"]
+        assert found.targets == tuple(range(count))
+    tokens = descent.explain.explain(vit, method="maximise", layer="blocks.0", steps=1).found["maximise"]
+    assert tokens.targets == tuple(range(10)), "the first of 12"
+
+
+def test_attention_says_which_layers_and_explains_no_class(vit, pictures, command, monkeypatch):
+    monkeypatch.setattr("descent.cli.explain._load", lambda run, checkpoint: vit)
+    names = descent.explain.attention_maps(vit.model, images(1, (3, 12, 8))).layers
+    (alone,) = command("vit", pictures[0], "--method", "attention", "--json").json["images"]
+    assert (alone["layers"], alone["target"]) == ({"attention": list(names)}, None)
+    (rolled,) = command("vit", pictures[0], "--method", "rollout", "--json").json["images"]
+    assert rolled["target"] is None
+    (beside,) = command("vit", pictures[0], "--method", "all", "--target", "dog", "--json").json["images"]
+    assert beside["layers"]["attention"] == names[-1]
+    assert beside["target"] == "dog"
+
+
+def test_the_table_of_names_is_that_of_the_methods():
+    assert that("is_map") == tuple(descent.explain.ATTRIBUTIONS)
+    for name in descent.explain.__all__:
+        assert hasattr(descent.explain, name)
+    light = "import sys, descent.explain.names; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", light], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

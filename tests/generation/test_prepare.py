@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from descent.generation import Settings, generate, prepare
-from descent.generation.prepare import PackedLinear
 from descent.models.gpt import GPT, GPTConfig
+from descent.nn.packed import PackedLinear
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

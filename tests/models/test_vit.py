@@ -69,6 +69,30 @@ def test_positions_move_to_another_grid_and_the_rest_stays() -> None:
     torch.testing.assert_close(same["positions"], source.positions, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("pool", ["class", "mean"])
+def test_positions_linear_in_row_and_column_stay_so_on_a_grid_of_any_shape(pool: str) -> None:
+    def planes(rows: int, columns: int) -> torch.Tensor:
+        """Row and column of every token's middle, in shares of the image, with a slope for each channel."""
+        down, across = (torch.arange(n) + 0.5 for n in (rows, columns))
+        plane = down[:, None, None] / rows * torch.arange(1, 9) + across[:, None] / columns * torch.arange(
+            8, 0, -1
+        )
+        return plane.flatten(0, 1)[None]
+
+    first = int(pool == "class")
+    source, target = (small(inputs=[3, 4 * r, 4 * c], pool=pool) for r, c in ((6, 12), (12, 6)))
+    with torch.no_grad():
+        source.positions[:, first:] = planes(6, 12)
+    state = source.state_dict()
+    moved = target.adapt(state, source.config.grid)["positions"][:, first:].unflatten(1, (12, 6))
+    expected = planes(12, 6).unflatten(1, (12, 6))
+    inner = (slice(None), slice(4, 8), slice(2, 4))  # where no border comes in
+    torch.testing.assert_close(moved[inner], expected[inner], rtol=1e-5, atol=1e-5)
+    turned = target.adapt(state)["positions"]  # as many, and no word on their grid: as they are
+    torch.testing.assert_close(turned, source.positions, rtol=0, atol=0)
+    assert target.adapt(state, (5, 5))["positions"] is state["positions"], "no grid of theirs"
+
+
 def test_another_size_of_image_is_refused_in_words() -> None:
     with pytest.raises(UserError, match="one size of image"):
         small()(torch.randn(1, 3, 12, 12))

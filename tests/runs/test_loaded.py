@@ -15,12 +15,15 @@ from sklearn.datasets import load_digits
 from descent.data import prepare_image
 from descent.errors import CorruptArtifact, UserError
 from descent.evaluation import averaged_logits, evaluate
+from descent.models.resnet import ResNet, ResNetConfig
+from descent.recipes import resolve
 from descent.runs import loaded as loaded_module
 from descent.runs.load import load
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run
 from descent.runs.train import train
 from descent.training import checkpoint
+from descent.weights.export import export
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +211,14 @@ def test_views_of_an_image_are_averaged_wherever_the_run_is_used(tmp_path: Path,
     assert run.summary()["scores"]["test"]["loss"] == pytest.approx(scored.metrics["loss"], rel=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["gpt", "packed"])
+def test_views_of_what_is_no_image_are_refused_before_a_run_begins(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"evaluation\.tta=flip is for images, data are text"):
+        tiny(kind, tmp_path, "evaluation.tta=flip")
+    with pytest.raises(UserError, match=r"evaluation\.tta=flip_shift is for images, data are table"):
+        resolve("linear-diabetes", ["evaluation.tta=flip_shift"])
+
+
 def test_a_model_exported_without_views_has_none(classifier: Run, tmp_path: Path) -> None:
     loaded = classifier.load()
     assert loaded.tta == "none"
@@ -243,3 +254,44 @@ def test_no_batch_is_larger_than_its_bound(classifier: Run, monkeypatch: pytest.
     monkeypatch.setattr(loaded_module, "NUMBERS", 3 * 64 + 5)
     loaded.predict([digit(number) for number in range(8)])
     assert seen == [3, 3, 2]
+
+
+def convolutional(folder: Path) -> Path:
+    """An exported ResNet with running statistics of its own."""
+    torch.manual_seed(0)
+    model = ResNet(ResNetConfig(inputs=(1, 16, 16), outputs=3, depths=(1, 1), widths=(16, 32), stem="small"))
+    model(2 * torch.randn(32, 1, 16, 16))
+    torch.nn.init.normal_(model.head.weight)
+    prepared = {"kind": "images", "shape": [1, 16, 16], "fit": "stretch", "mean": [0.3], "std": [0.4]}
+    return export(folder / "resnet", model.eval(), extra={"preparation": prepared, "loss": "cross_entropy"})
+
+
+def test_a_model_held_in_bf16_predicts_nearly_the_same(classifier: Run, tmp_path: Path) -> None:
+    for where in (classifier.folder, convolutional(tmp_path)):
+        whole, half = (load(where, precision=precision) for precision in ("fp32", "bf16"))  # type: ignore[arg-type]
+        assert next(half.model.parameters()).dtype == torch.bfloat16
+        for one, other in zip(whole.predict([digit(3)]), half.predict([digit(3)]), strict=True):
+            assert one["probabilities"] == pytest.approx(other["probabilities"], abs=0.03)
+
+
+def test_images_are_predicted_by_a_twin_that_follows_the_weights(tmp_path: Path) -> None:
+    loaded = load(convolutional(tmp_path))
+    inputs = torch.stack([prepare_image(loaded.preparation, digit(number)) for number in range(4)])
+
+    def same() -> list[float]:
+        with torch.inference_mode():
+            expected = loaded.model(inputs).double().softmax(1)
+        answers = loaded.predict([digit(number) for number in range(4)])
+        found = torch.tensor([list(row["probabilities"].values()) for row in answers]).double()
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        return found.flatten().tolist()
+
+    before = same()
+    with torch.inference_mode():
+        assert load(convolutional(tmp_path / "other")).predict(digit(0)) == loaded.predict(digit(0))
+    assert loaded._prepared() is not loaded.model
+    assert loaded._prepared() is loaded._prepared()
+    statistics = next(value for name, value in loaded.model.named_buffers() if name.endswith("running_var"))
+    statistics.mul_(9)
+    after = same()
+    assert max(abs(a - b) for a, b in zip(before, after, strict=True)) > 1e-3

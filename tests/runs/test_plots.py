@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from descent.errors import UserError
 from descent.evaluation import Calibration
 from descent.runs import class_plots, figure, plots
 from descent.runs.class_plots import confusion_matrix, mistakes_sheet, reliability_diagram
@@ -118,7 +119,8 @@ def texts(monkeypatch):
         found.append([text.get_text() for text in figure.findobj(Text) if text.get_text()])
         return original(figure, path)
 
-    monkeypatch.setattr(class_plots, "save", save)
+    for module in (class_plots, figure):
+        monkeypatch.setattr(module, "save", save)
     return found
 
 
@@ -151,6 +153,25 @@ def test_a_name_that_no_font_holds_is_its_number(monkeypatch):
     assert figure.drawable(["a b", "猫", "cab"]) == ["a b", "1", "cab"]
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0%"), (1e-6, "<0.01%"), (0.0051, "0.51%"), (0.0996, "10.0%"), (0.5, "50.0%"),
+        (0.9994, "99.9%"), (0.9997, "99.97%"), (1 - 1e-9, "99.99%"), (1, "100%"),
+    ],
+)  # fmt: skip
+def test_a_share_is_certain_only_where_it_is(share, text):
+    assert figure.percent(share) == text
+
+
+def test_a_figure_is_a_png(tmp_path):
+    assert figure.png("a/B.PNG").name == "B.PNG"
+    (tmp_path / "folder.png").mkdir()
+    for wrong in ("x.pdf", "x", tmp_path / "folder.png"):
+        with pytest.raises(UserError, match="must be a PNG"):
+            figure.png(wrong)
+
+
 def test_chinese_names_are_drawn(tmp_path):
     names = ["猫", "狗", "苹果树和一个非常非常非常长的中文类别名字还没有结束", "🐟 fish", "$x^"]
     assert ink(confusion_matrix(np.eye(5, dtype=int).tolist(), names, tmp_path / "c.png"))[0] > 5000
@@ -175,7 +196,7 @@ def test_the_bars_of_a_reliability_diagram_end_where_they_should(tmp_path, monke
     reliability_diagram(found, tmp_path / "r.png")
     upper, lower = drawn[0].axes
     tops = [(bar.get_y(), bar.get_y() + bar.get_height()) for bar in upper.patches]
-    assert np.allclose(tops, [(0, 0.5), (0, 0.6), (0.5, 0.3), (0.6, 0.9)])
+    assert np.allclose(tops, [(0, 0.5), (0, 0.6), (0.6, 0.9), (0.3, 0.5)])
     assert [bar.get_height() for bar in lower.patches] == [2, 4]
     middles = [bar.get_x() + bar.get_width() / 2 for bar in lower.patches]
     assert np.allclose(middles, [1 / 6, 5 / 6])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from run_tools import final_hash, tiny
 from torch import Tensor
 from torch.testing import assert_close
@@ -16,14 +17,17 @@ from torch.testing import assert_close
 from descent import api
 from descent.errors import UserError
 from descent.models.lenet import LeNet
+from descent.models.vit import ViT, ViTConfig
 from descent.recipes import resolve
 from descent.runs.assemble import assemble
 from descent.runs.overrides import override
-from descent.runs.recipe import read_recipe
+from descent.runs.recipe import read_recipe, recipe_toml
 from descent.runs.run import Run
 from descent.runs.train import fork, resume, train
 from descent.runs.transfer import begin
 from descent.weights import safetensors_file
+from descent.weights.export import export
+from descent.weights.published import NAMES, tensors_of
 
 HEAD = {"output.weight", "output.bias"}
 
@@ -234,17 +238,60 @@ def test_weights_that_are_nowhere_are_refused(
 def test_less_than_half_of_the_weights_is_no_transfer(width: int, tmp_path: Path) -> None:
     """The first layer depends on the images' size; what share of an MLP that is, its widths decide."""
     hidden, data = f"model.hidden=[8, {width}]", f"data.path={pictures(tmp_path, side=12)}"
+    kept = "data.size=[12, 12]"
     source = train(tiny("mlp", tmp_path, hidden), out=tmp_path / "run", quiet=True).folder
     if width == 200:
-        _, taken = start("mlp", tmp_path, source, data, hidden)
+        _, taken = start("mlp", tmp_path, source, data, hidden, kept)
         assert taken is not None
         assert taken.drawn == ("layers.0.weight: 8x64 in the source, 8x144 here",)
         return
     with pytest.raises(UserError, match=r"does not fit the model: 908 of 2,060(.|\n)*data\.size=\[8, 8\]"):
-        start("mlp", tmp_path, source, data, hidden)
-    _, taken = start("mlp", tmp_path, source, data, hidden, "data.size=[8, 8]")
+        start("mlp", tmp_path, source, data, hidden, kept)
+    _, taken = start("mlp", tmp_path, source, data, hidden)
     assert taken is not None
-    assert (taken.taken, taken.drawn) == (4, ())
+    assert (taken.taken, taken.drawn) == (4, ()), "left out, it is the size of the source's images"
+
+
+def photos(folder: Path) -> Path:
+    draw = np.random.default_rng(0)
+    for number in range(12):
+        (folder / "photos" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        pixels = draw.integers(0, 255, (40 + number, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "photos" / "ab"[number % 2] / f"{number}.png")
+    return folder / "photos"
+
+
+def test_own_photos_are_brought_to_the_size_of_the_sources(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = ViTConfig(inputs=(3, 16, 24), outputs=3, depth=1, dim=8, heads=2, patch=4)
+    prepared = {"kind": "images", "shape": [3, 16, 24], "fit": "crop", "mean": [0.5] * 3, "std": [0.5] * 3}
+    source = export(tmp_path / "vit", ViT(config), extra={"preparation": prepared, "loss": "cross_entropy"})
+    options = ["model.type=vit", f"data.path={photos(tmp_path)}"]
+    parts, taken = start("lenet", tmp_path, source, *options)
+    assert taken is not None
+    assert taken.drawn == ()
+    assert (parts.recipe.data.size, parts.recipe.model.inputs) == ((16, 24), (3, 16, 24))  # type: ignore[union-attr]
+    assert "size = [\n    16,\n    24,\n]" in recipe_toml(parts.recipe)
+    wide, _ = start("lenet", tmp_path, source, *options, "data.size=[24, 16]")
+    assert wide.recipe.model.inputs == (3, 24, 16)  # type: ignore[union-attr]
+    own, held = wide.state.model, parts.state.model
+    assert torch.equal(own.get_parameter("positions")[:, 0], held.get_parameter("positions")[:, 0])
+    assert not torch.equal(own.get_parameter("positions"), held.get_parameter("positions")), (
+        "moved: 4 x 6 to 6 x 4"
+    )
+
+
+def test_a_published_file_is_a_source_under_its_networks_name(tmp_path: Path) -> None:
+    name = "timm/vit_tiny_patch16_224"
+    model = ViT(NAMES[name].config(outputs=2))
+    safetensors_file.write(tmp_path / "vit.safetensors", tensors_of(model, name), {})
+    recipe = tiny("lenet", tmp_path, "model.type=vit", "model.depth=3", f"data.path={photos(tmp_path)}")
+    parts, taken = begin(override(recipe, [f"model.weights={name}:{tmp_path / 'vit.safetensors'}"]))
+    assert taken is not None
+    assert taken.drawn == ()
+    assert parts.recipe.model.depth == 12, "the network is that of the name"  # type: ignore[union-attr]
+    assert parts.dataset.preparation["shape"] == [3, 224, 224]
+    assert parts.dataset.preparation["mean"] == [0.5, 0.5, 0.5]
 
 
 def test_a_bare_file_of_weights_fills_the_recipes_own_model(lenet: Run, tmp_path: Path) -> None:
@@ -288,7 +335,7 @@ def test_a_language_model_brings_its_tokenizer(gpt: Run, tmp_path: Path) -> None
 def test_a_model_may_adapt_weights_to_its_own_size(
     lenet: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def adapt(self: LeNet, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def adapt(self: LeNet, state: dict[str, Tensor], grid: tuple[int, int] | None) -> dict[str, Tensor]:
         return {**state, "f6.bias": torch.full_like(state["f6.bias"], 7.0)}
 
     monkeypatch.setattr(LeNet, "adapt", adapt, raising=False)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from descent.cli import app
 from descent.data.preparation import prepare_image
 from descent.errors import UserError
+from descent.explain import explain
 from descent.models.resnet import ResNet, ResNetConfig
 from descent.models.vit import ViT, ViTConfig
 from descent.runs.load import load
@@ -84,8 +85,11 @@ def test_without_a_word_on_pictures_none_is_guessed(folder):
     loaded = load(folder)
     assert loaded.preparation == {}
     assert loaded.labels == ("cat", "dog", "owl")
-    with pytest.raises(UserError):
+    said = r"(?s)does not say how pictures are prepared.*preprocessor_config\.json beside config\.json"
+    with pytest.raises(UserError, match=said):
         loaded.predict(picture())
+    with pytest.raises(UserError, match=said):
+        explain(loaded, picture())
 
 
 @pytest.mark.parametrize(
@@ -260,10 +264,10 @@ def test_missing_extra_and_misshapen_tensors_are_named(folder):
 def test_labels_of_our_own_table_are_not_believed(labels, tmp_path):
     model = ResNet(SMALL.replace(stem="small"))
     folder = export(tmp_path / "out", model, extra={**EXTRA, "labels": labels})
-    with pytest.raises(UserError, match="names of the classes"):
+    with pytest.raises(UserError, match=r"config\.json: 1 error[^\n]*\n  labels"):
         load(folder)
     folder = export(tmp_path / "out", model, extra={**EXTRA, "labels": ["a"]}, overwrite=True)
-    with pytest.raises(UserError, match="1 names of classes for 3 classes"):
+    with pytest.raises(UserError, match=r"(?s)labels does not fit.*1 names of classes.*expected: 3"):
         load(folder)
 
 
@@ -272,7 +276,13 @@ def test_two_classes_with_one_output(tmp_path):
     extra = {**EXTRA, "labels": ["cat", "dog"], "loss": "binary"}
     folder = export(tmp_path / "out", ResNet(SMALL.replace(outputs=1)), extra=extra)
     assert json.loads((folder / "config.json").read_text())["id2label"] == {"0": "LABEL_0"}
-    assert set(load(folder).predict(picture())[0]["probabilities"]) == {"cat", "dog"}
+    loaded = load(folder)
+    (found,) = loaded.predict(picture())
+    assert set(found["probabilities"]) == {"cat", "dog"}
+    assert sum(found["probabilities"].values()) == pytest.approx(1)
+    explained = explain(loaded, picture(), "saliency")
+    assert loaded.labels[explained.predicted[0]] == found["label"]
+    assert explained.probability[0] == pytest.approx(found["probability"], rel=1e-4)
 
 
 def test_the_contract_compares_with_the_class_there(folder, tmp_path):

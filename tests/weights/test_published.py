@@ -4,13 +4,17 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
+from descent.cli import main
 from descent.errors import CorruptArtifact, UserError
 from descent.models import build
 from descent.models.resnet import ResNetConfig
+from descent.runs.load import load
 from descent.weights import published, safetensors_file
 from descent.weights.folder import read_folder
 from descent.weights.keymap import model_shapes
+from descent.weights.names import published_file
 
 
 def norm(name, width):
@@ -209,6 +213,41 @@ def test_a_model_is_not_written_under_the_name_of_another(file):
     with pytest.raises(UserError, match=r"this model is not timm/resnet18") as error:
         published.tensors_of(model, "timm/resnet18")
     assert "depths=[1, 1], stem=small, widths=[4, 8]" in str(error.value)
+
+
+def test_an_alexnet_whose_last_maps_torchvision_would_change_is_refused():
+    def written(side):
+        with torch.device("meta"):
+            model = build(published.NAMES["torchvision/alexnet"].config(inputs=(3, side, side), outputs=2))
+        return published.tensors_of(model, "torchvision/alexnet")["classifier.1.weight"].shape
+
+    assert written(224) == written(227) == (4096, 256 * 6 * 6)
+    with pytest.raises(UserError, match=r"(?s)not torchvision/alexnet.*'7 x 7'.*6 x 6, as of images of 224"):
+        written(256)
+
+
+def test_a_file_is_loaded_by_its_networks_name(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(file.parent)
+    image = Image.fromarray(torch.arange(300 * 300 * 3).reshape(300, 300, 3).to(torch.uint8).numpy())
+    image.save(tmp_path / "x.png")
+    expected = published.read(file, "torchvision/resnet18").model().state_dict()
+    for where in (f"torchvision/resnet18:{file}", "torchvision/resnet18:resnet18.safetensors"):
+        loaded = load(where)
+        torch.testing.assert_close(loaded.model.state_dict(), expected, rtol=0, atol=0)
+    (answer,) = loaded.predict(image)
+    assert main(["predict", where, str(tmp_path / "x.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["label"] == answer["label"]
+    with pytest.raises(UserError, match=r"(?s)no published network is called.*resnet18"):
+        load(f"torchvision/resnet19:{file}")
+    with pytest.raises(UserError, match="cannot be read"):
+        load("timm/resnet18:absent.safetensors")
+
+
+@pytest.mark.parametrize(
+    "where", ["torchvision/resnet18", "torchvision/resnet18:", "owner/model:a", "a.safetensors"]
+)
+def test_other_names_are_no_published_files(where):
+    assert published_file(where) is None
 
 
 @pytest.fixture
