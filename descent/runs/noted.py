@@ -124,7 +124,7 @@ def checked_preparation(table: Mapping[str, Any], config: Config, where: str) ->
         raise CorruptArtifact(f"{where}: preparation.kind", got=kind, expected=" or ".join(_FORMS))
     try:
         noted = _Noted.read(given, where)
-        prepared = _FORMS[kind].read(preparation, f"{where}: preparation") if preparation else None
+        prepared = _FORMS[str(kind)].read(preparation, f"{where}: preparation") if preparation else None
     except UserError as error:  # written by a program, so what is wrong with it befell it
         raise CorruptArtifact(str(error)) from None
     wrong = _unfit(noted, prepared, config)
