@@ -9,6 +9,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from descent.cli.terminal import print_text
+from descent.runs.figure import percent
 from descent.runs.metrics import finite
 
 __all__ = ["print_predictions"]
@@ -60,8 +61,8 @@ def _line(result: dict[str, Any], widths: tuple[int, int], top: int) -> str:
     name = _filled(result["input"], widths[0])
     if "label" not in result:
         return f"{name}  {_value(result['value'])}"
-    others = ", ".join(f"{label} {100 * share:.2f}%" for label, share in _ranked(result)[1:top])
-    share = f"{100 * result['probability']:.2f}%"
+    others = ", ".join(f"{label} {percent(share)}" for label, share in _ranked(result)[1:top])
+    share = percent(result["probability"])
     return f"{name}  {_filled(result['label'], widths[1])}  {share:>11}  {others}".rstrip()
 
 

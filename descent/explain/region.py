@@ -18,7 +18,7 @@ from descent.nn.attention import Attention
 
 __all__ = ["as_maps", "default_layer", "gradcam", "occlusion", "token_grid"]
 
-LEAST_SIDE = 4
+LEAST_SIDE = 3
 
 
 def gradcam(
@@ -55,7 +55,7 @@ def gradcam(
 
 
 def default_layer(model: nn.Module, inputs: Float[Tensor, "batch channels height width"]) -> str:
-    """The deepest layer with maps worth looking at: the last one of at least 4 x 4 places.
+    """The deepest layer with maps worth looking at: the last one of at least 3 x 3 places.
 
     A part made of layers is preferred to a single one, for it ends behind its activation. Of a Transformer
     it is what enters the last attention, since the class token alone leaves that block.

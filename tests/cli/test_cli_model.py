@@ -13,6 +13,7 @@ from poem import POEM
 from sklearn.datasets import load_diabetes, load_digits
 
 import descent as package
+from descent.runs.figure import percent
 
 
 def test_evaluate_scores_the_whole_split(descent, digits_run):
@@ -57,7 +58,7 @@ def test_predict_images(descent, digits_run, digits):
     assert lines[1].split()[:3] == [
         str(digits[0]),
         found[0]["label"],
-        f"{100 * found[0]['probability']:.2f}%",
+        percent(found[0]["probability"]),
     ]
 
 
