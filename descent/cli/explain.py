@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 PANEL = "Use"
 MOST_IMAGES = 12
 
+MethodName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"One of {', '.join(TABLE)}, or all that give one map an image.",
+        show_default="gradcam",
+    ),
+]
+LayerName = Annotated[
+    str | None, typer.Option(metavar="NAME", help=f"For {', '.join(that('takes_layer'))}; see --list.")
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(explain)
@@ -41,18 +53,8 @@ def explain(
             help="Image files, folders of them, or test:17 for an example of the run's data.",
         ),
     ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(TABLE)}, or all that give one map an image.",
-            show_default="gradcam",
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help=f"For {', '.join(that('takes_layer'))}; see --list."),
-    ] = None,
+    method: MethodName = None,
+    layer: LayerName = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="CLASS", help="The class to explain.", show_default="the predicted one"),
@@ -86,22 +88,23 @@ def explain(
     if sanity:
         if layer is not None:
             raise UserError("--sanity takes no --layer: it checks the methods as they are by default")
-        sane = _check(loaded, inputs, method, target, out, as_json)
-        if broken or not sane:
-            raise typer.Exit(1)
-        return
-    from descent.explain.methods import explain as by_method
+        good = _check(loaded, inputs, method, target, out, as_json)
+    else:
+        from descent.explain.methods import explain as by_method
 
-    found = by_method(loaded, inputs, method, target=target, layer=layer, names=names)
-    path = found.draw(out)
+        found, good = by_method(loaded, inputs, method, target=target, layer=layer, names=names), True
+        _print_found(found, found.draw(out), as_json)
+    if broken or not good:
+        raise typer.Exit(1)
+
+
+def _print_found(found: Explanation, path: Path, as_json: bool) -> None:
     for name, reason in found.unfit.items():
         note(f"left out {name}: {reason}")
     if as_json:
         print_json(_facts(found, path))
     else:
         print_text(str(path))
-    if broken:
-        raise typer.Exit(1)
 
 
 def _check(loaded: Loaded, inputs: Any, method: str, target: str | None, out: Path, as_json: bool) -> bool:

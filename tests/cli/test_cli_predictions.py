@@ -42,10 +42,10 @@ def test_columns_stand_one_below_the_other(capsys: pytest.CaptureFixture[str]) -
     assert starts == [cell_len("图/一.png") + 2] * 4
     ends = [
         cell_len(line[: line.index(word)]) + len(word)
-        for line, word in zip(lines[:4], ("probability", "75.00%", "70.00%", "100.00%"), strict=True)
+        for line, word in zip(lines[:4], ("probability", "75.0%", "70.0%", "100%"), strict=True)
     ]
     assert len(set(ends)) == 1
-    assert lines[1].endswith("  dog 20.00%, a bird of passage 5.00%")
+    assert lines[1].endswith("  dog 20.0%, a bird of passage 5%")
     assert lines[4:] == [""]
 
 
@@ -55,7 +55,7 @@ def test_as_many_classes_as_asked_for_the_most_probable_first(
 ) -> None:
     print_predictions(RESULTS, NAMES, LABELS, top)
     line = capsys.readouterr().out.split("\n")[2]
-    assert line.endswith("70.00%" + ("", "  dog 20.00%", "  dog 20.00%, 猫 10.00%")[min(top, 3) - 1])
+    assert line.endswith("70.0%" + ("", "  dog 20.0%", "  dog 20.0%, 猫 10.0%")[min(top, 3) - 1])
     print_predictions(RESULTS, NAMES, LABELS, top, as_json=True)
     found = json.loads(capsys.readouterr().out)[1]
     assert (

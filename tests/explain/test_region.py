@@ -56,7 +56,7 @@ def test_gradcam_of_tokens_lays_them_out_as_the_image_has_them():
     [
         (LeNet(LeNetConfig(inputs=(1, 28, 28), outputs=3)), "c3"),
         (ResNet(ResNetConfig.published("20", inputs=(3, 32, 32), outputs=3)), "stages.2"),
-        (Airbench(AirbenchConfig(inputs=(3, 32, 32), outputs=3, widths=(8, 8, 8))), "groups.1"),
+        (Airbench(AirbenchConfig(inputs=(3, 32, 32), outputs=3, widths=(8, 8, 8))), "groups.2"),
         (AlexNet(AlexNetConfig.published("32", inputs=(3, 32, 32), outputs=3)), "c5"),
         (small_vit(), "blocks.2.attention_norm"),
         (small_vit("mean", stem=(6, 12)), "blocks.2.attention_norm"),
