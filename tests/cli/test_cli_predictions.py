@@ -45,7 +45,7 @@ def test_columns_stand_one_below_the_other(capsys: pytest.CaptureFixture[str]) -
         for line, word in zip(lines[:4], ("probability", "75.0%", "70.0%", "100%"), strict=True)
     ]
     assert len(set(ends)) == 1
-    assert lines[1].endswith("  dog 20.0%, a bird of passage 5%")
+    assert lines[1].endswith("  dog 20.0%, a bird of passage 5.0%")
     assert lines[4:] == [""]
 
 
