@@ -71,7 +71,7 @@ def _unset(field: FieldInfo) -> Iterator[str]:
     """The options of a table the base does not have, at their defaults."""
     kind = next(m for m in _members(field.annotation) if isinstance(m, type) and issubclass(m, BaseModel))
     for name, inner in kind.model_fields.items():
-        default = "..." if inner.is_required() else _toml(inner.get_default(call_default_factory=True))
+        default = '""' if inner.is_required() else _toml(inner.get_default(call_default_factory=True))
         yield f"{name} = {default}   # {_kind(inner)}"
 
 

@@ -83,7 +83,8 @@ def test_options_of_a_copied_recipe_are_explained(descent, tmp_path):
     text = (tmp_path / "mine.toml").read_text(encoding="utf-8")
     assert "# Examples a step" in text  # from a field's description
     assert "# Longest row, in tokens." in text  # from a class's docstring
-    assert '#type = "gpt"   # one of "linear", "mlp", "lenet", "gpt"' in text
+    models = ", ".join(f'"{name}"' for name in MODELS)
+    assert f'#type = "gpt"   # one of {models}' in text
     assert "at least 0 and below 1; default 0.0" in text
 
 
