@@ -33,10 +33,10 @@ CATALOG: dict[str, Entry] = {
         "LeNet-5 with more maps on MNIST, shifted and turned a little", "images", "lenet_mnist"
     ),
     "airbench-cifar": Entry(
-        "a fast small network on 20,000 CIFAR-10 images, 3 minutes", "pictures", "airbench_cifar"
+        "a fast small network on 20,000 CIFAR-10 images, 4 minutes", "pictures", "airbench_cifar"
     ),
     "airbench-cifar-long": Entry(
-        "cifar10-airbench's network on 20,000 CIFAR-10 images, 7 minutes", "pictures", "airbench_cifar_long"
+        "cifar10-airbench's network on 20,000 CIFAR-10 images, longer", "pictures", "airbench_cifar_long"
     ),
     "resnet-cifar": Entry("ResNet-20 on 20,000 CIFAR-10 images", "pictures", "resnet_cifar"),
     "alexnet-cifar": Entry("AlexNet for 32 x 32 on 20,000 CIFAR-10 images", "pictures", "alexnet_cifar"),

@@ -13,8 +13,15 @@ from descent.runs.recipe import Claim
 MACHINE = "2 threads of AMD EPYC, torch 2.13.0+cpu"
 
 
+ONE_THREAD = "1 threads of AMD EPYC, torch 2.13.0+cpu"
+
+
 def _of(
-    split: Literal["train", "validation", "test"], metric: str, values: tuple[float, ...], minutes: float
+    split: Literal["train", "validation", "test"],
+    metric: str,
+    values: tuple[float, ...],
+    minutes: float,
+    machine: str = MACHINE,
 ) -> Claim:
     """The result of seeds 1, 2, ...; `minutes` are those of the slowest run, evaluation included."""
     return Claim(
@@ -24,7 +31,7 @@ def _of(
         values=values,
         seeds=tuple(range(1, len(values) + 1)),
         minutes=minutes,
-        machine=MACHINE,
+        machine=machine,
     )
 
 
@@ -32,6 +39,10 @@ CLAIMS: dict[str, Claim] = {
     "mlp-mnist": _of("test", "accuracy", (0.991, 0.9906, 0.9911), 0.63),
     "lenet-digits": _of("test", "accuracy", (0.99145, 0.9943, 0.9886), 0.15),
     "lenet-mnist": _of("test", "accuracy", (0.9946, 0.9937, 0.9946), 1.91),
+    "airbench-cifar": _of("test", "accuracy", (0.881, 0.892, 0.887), 3.62, ONE_THREAD),
+    "resnet-cifar": _of("test", "accuracy", (0.844,), 4.49, ONE_THREAD),
+    "alexnet-cifar": _of("test", "accuracy", (0.692,), 3.76, ONE_THREAD),
+    "vit-cifar": _of("test", "accuracy", (0.736,), 5.47, ONE_THREAD),
     "gpt-shakespeare": _of("validation", "loss", (1.4645, 1.4748, 1.4662), 9.32),
     "gpt-shakespeare-short": _of("validation", "loss", (1.5558, 1.5534, 1.5563), 1.31),
     "gpt-shakespeare-long": _of("validation", "loss", (1.4571, 1.4527, 1.4492), 13.27),

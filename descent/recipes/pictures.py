@@ -20,7 +20,7 @@ def airbench_cifar() -> Recipe:
     """The network of cifar10-airbench at half its width."""
     return Recipe(
         name="airbench-cifar",
-        about="a fast small network on 20,000 CIFAR-10 images, 3 minutes",
+        about="a fast small network on 20,000 CIFAR-10 images, 4 minutes",
         precision="auto",
         data=ImageData(source="cifar10-20k", augment=AUGMENT, validation=0.05),
         model=AirbenchConfig(widths=(32, 128, 128)),
@@ -36,7 +36,7 @@ def airbench_cifar_long() -> Recipe:
     """The network of cifar10-airbench at its own width."""
     return airbench_cifar().replace(
         name="airbench-cifar-long",
-        about="cifar10-airbench's network on 20,000 CIFAR-10 images, 7 minutes",
+        about="cifar10-airbench's network on 20,000 CIFAR-10 images, longer",
         model=AirbenchConfig().table(),
         budget=Budget(steps=400, batch_size=500).table(),
         evaluation=EvaluationPlan(every=200, metric="accuracy", batch_size=500, tta="flip_shift").table(),
