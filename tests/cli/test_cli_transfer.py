@@ -55,5 +55,5 @@ def test_find_rate_gives_json(descent):
 
 def test_find_rate_refuses_what_it_cannot_do(descent):
     assert "did you mean" in descent("find-rate", "mlp-digit", code=2).err
-    assert "--out lr.png" in descent("find-rate", "mlp-digits", "--out", "lr.svg", code=2).err
+    assert "must be a PNG" in descent("find-rate", "mlp-digits", "--out", "lr.svg", code=2).err
     assert "must rise" in descent("find-rate", "mlp-digits", "--low", 1, "--high", 0.5, code=2).err
