@@ -149,7 +149,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         for module in self.modules() if self.config.zero_init else ():
             if isinstance(module, (Residual, PreActivated)):
-                nn.init.zeros_(module.last.weight)
+                nn.init.zeros_(module.last.get_parameter("weight"))
 
 
 class Shortcut(nn.Module):

@@ -59,7 +59,7 @@ def bf16_gain(device: str, size: int = 768) -> float:
     """
     left, right = torch.randn(2, size, size, device=device)
     try:
-        left.bfloat16() @ right.bfloat16()
+        torch.mm(left.bfloat16(), right.bfloat16())
     except RuntimeError:  # a device without bfloat16
         return 0.0
     single, half = _fastest(
