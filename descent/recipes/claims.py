@@ -40,6 +40,7 @@ CLAIMS: dict[str, Claim] = {
     "lenet-digits": _of("test", "accuracy", (0.99145, 0.9943, 0.9886), 0.15),
     "lenet-mnist": _of("test", "accuracy", (0.9959, 0.9956, 0.9958), 4.85),
     "airbench-cifar": _of("test", "accuracy", (0.881, 0.892, 0.887), 3.62, ONE_THREAD),
+    "airbench-cifar-long": _of("test", "accuracy", (0.909,), 6.54),
     "resnet-cifar": _of("test", "accuracy", (0.844,), 4.49, ONE_THREAD),
     "alexnet-cifar": _of("test", "accuracy", (0.692,), 3.76, ONE_THREAD),
     "vit-cifar": _of("test", "accuracy", (0.736,), 5.47, ONE_THREAD),
