@@ -13,12 +13,14 @@ from pydantic import model_validator
 from descent.config import Config, Field, Items
 from descent.data.augment_config import Augment
 
-__all__ = ["DataConfig", "ImageData", "TableData", "TextData"]
+__all__ = ["DataConfig", "ImageData", "Sourced", "TableData", "TextData"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Sourced(Config):
+class Sourced(Config):
+    """Data that are either a registered set or the user's own files."""
+
     source: str | None = None
     path: str | None = None
 
@@ -34,7 +36,7 @@ class _Sourced(Config):
         return self
 
 
-class TextData(_Sourced):
+class TextData(Sourced):
     """Text for a language model.
 
     Attributes:
@@ -60,7 +62,7 @@ class TextData(_Sourced):
     test: Fraction = 0.05
 
 
-class TableData(_Sourced):
+class TableData(Sourced):
     """Rows with named columns, for regression or classification.
 
     Attributes:
@@ -90,7 +92,7 @@ class TableData(_Sourced):
     test: Fraction = 0.2
 
 
-class ImageData(_Sourced):
+class ImageData(Sourced):
     """Images of classes.
 
     Attributes:

@@ -134,3 +134,37 @@ class LayerCache:
         if self.index not in self.cache.fixed:
             self.cache.fixed[self.index] = make()
         return self.cache.fixed[self.index]
+
+
+class StateCache:
+    """What a recurrent model remembers between forwards: its state, whose size no length adds to.
+
+    Args:
+        state: named tensors, batch first.
+        start: for rows padded on the left, the index of each row's first real token; before it the state
+            stays what it was at first.
+
+    Attributes:
+        length: tokens read.
+    """
+
+    def __init__(self, state: dict[str, Tensor], start: Int[Tensor, " batch"] | None = None):
+        self.state, self.length = state, 0
+        device = next(iter(state.values())).device
+        self.start = None if start is None else start.to(device)
+
+    def resets(self, count: int) -> Bool[Tensor, "batch new"] | None:
+        """True at those of the next tokens before which there was nothing but padding; None without any."""
+        if self.start is None or self.length > int(self.start.max()):
+            return None
+        index_T = torch.arange(self.length, self.length + count, device=self.start.device)
+        return index_T <= self.start[:, None]
+
+    def advance(self, state: dict[str, Tensor], count: int) -> None:
+        """Takes the state after `count` more tokens; called once a forward."""
+        self.state, self.length = state, self.length + count
+
+    def reorder(self, rows: Int[Tensor, " rows"]) -> None:
+        """Row i becomes what row `rows[i]` was; there may be more or fewer rows than before."""
+        self.state = {name: tensor[rows] for name, tensor in self.state.items()}
+        self.start = None if self.start is None else self.start[rows]
