@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from descent.data.batches import Batches, prefetch, sweep
     from descent.data.config import DataConfig, ImageData, TableData, TextData
     from descent.data.dataset import ArraySplit, Batch, Dataset, ImageSplit, Split, StreamSplit
-    from descent.data.load import Documents, load_examples, load_text, tokenize
+    from descent.data.load import Documents, load_examples, load_text, read_pairs, tokenize
     from descent.data.packing import PackedSplit
+    from descent.data.pairs import tokenize_pairs
     from descent.data.preparation import prepare_image, prepare_row, restore_target
     from descent.data.registry import ENTRIES, Entry, File, entry, listing, locate, show
 
@@ -21,7 +22,8 @@ _HOMES = {
     "batches": ("Batches", "prefetch", "sweep"),
     "config": ("DataConfig", "ImageData", "TableData", "TextData"),
     "dataset": ("ArraySplit", "Batch", "Dataset", "ImageSplit", "Split", "StreamSplit"),
-    "load": ("Documents", "load_examples", "load_text", "tokenize"),
+    "load": ("Documents", "load_examples", "load_text", "read_pairs", "tokenize"),
+    "pairs": ("tokenize_pairs",),
     "packing": ("PackedSplit",),
     "preparation": ("prepare_image", "prepare_row", "restore_target"),
     "registry": ("ENTRIES", "Entry", "File", "entry", "listing", "locate", "show"),
@@ -53,10 +55,12 @@ __all__ = [
     "prefetch",
     "prepare_image",
     "prepare_row",
+    "read_pairs",
     "restore_target",
     "show",
     "sweep",
     "tokenize",
+    "tokenize_pairs",
 ]
 
 

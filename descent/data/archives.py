@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from descent.data.formats import unpack
 from descent.errors import CorruptArtifact
 
-__all__ = ["mat_arrays", "npz_arrays", "tar_members"]
+__all__ = ["is_packed", "mat_arrays", "npz_arrays", "tar_members"]
 
 _BLOCK = 512
+_READ = 1 << 20
+_NAMED = 5
 _WITHOUT_CONTENT = (
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -42,19 +44,22 @@ _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13
 _COMPLEX = 0x0800
 
 
-def tar_members(path: Path, wanted: Mapping[str, int], limit: int) -> dict[str, bytes]:
-    """Files of a `.tar.gz`, by their names in it; what follows the last of them is not read.
+def tar_members(
+    path: Path, wanted: Mapping[str, int], limit: int, *, rooted: bool = False
+) -> dict[str, bytes]:
+    """Files of a `.tar` or `.tar.gz`, by their names in it; what follows the last of them is not read.
 
     Args:
-        path: the archive.
+        path: the archive; its first bytes say whether it is packed.
         wanted: the names, each with the most bytes it may hold.
         limit: the most bytes the archive may unpack to, those that are passed over included.
+        rooted: everything lies in one folder, whatever it is called; the names are those inside it.
 
     Raises:
         CorruptArtifact: a name is lacking, there twice, no file, or too large; or the archive is damaged.
     """
     found: dict[str, bytes] = {}
-    with closing(unpack(path, limit)) as pieces:  # type: ignore[type-var]  # a generator
+    with closing(_pieces(path, limit)) as pieces:  # type: ignore[type-var]  # a generator
         stream = _Stream(pieces)
         while len(found) < len(wanted):
             header = stream.take(_BLOCK)
@@ -68,27 +73,47 @@ def tar_members(path: Path, wanted: Mapping[str, int], limit: int) -> dict[str, 
                 raise CorruptArtifact(f"{path}: a file of negative size in the archive", got=info.size)
             size = 0 if info.type in _WITHOUT_CONTENT else info.size
             padding = -size % _BLOCK
-            if info.name not in wanted:
+            name = info.name.partition("/")[2] if rooted else info.name
+            if name not in wanted:
                 stream.skip(size + padding)
                 continue
             if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-                raise CorruptArtifact(f"{path}: {info.name} is no plain file", got=info.type)
-            if info.name in found:
-                raise CorruptArtifact(f"{path}: {info.name} is in the archive twice")
-            if size > wanted[info.name]:
+                raise CorruptArtifact(f"{path}: {name} is no plain file", got=info.type)
+            if name in found:
+                raise CorruptArtifact(f"{path}: {name} is in the archive twice")
+            if size > wanted[name]:
                 raise CorruptArtifact(
-                    f"{path}: {info.name} is too large",
+                    f"{path}: {name} is too large",
                     got=f"{size:,} bytes",
-                    expected=f"up to {wanted[info.name]:,}",
+                    expected=f"up to {wanted[name]:,}",
                 )
-            found[info.name] = stream.take(size)
-            if len(found[info.name]) < size:
-                raise CorruptArtifact(f"{path}: the archive ends within {info.name}")
+            found[name] = stream.take(size)
+            if len(found[name]) < size:
+                raise CorruptArtifact(f"{path}: the archive ends within {name}")
             stream.skip(padding)
     lacking = [name for name in wanted if name not in found]
     if lacking:
-        raise CorruptArtifact(f"{path} lacks {', '.join(lacking)}")
+        more = ", ..." if len(lacking) > _NAMED else ""
+        raise CorruptArtifact(f"{path} lacks {', '.join(lacking[:_NAMED])}{more}")
     return found
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file begins as gzip files do."""
+    with path.open("rb") as source:
+        return source.read(2) == b"\x1f\x8b"
+
+
+def _pieces(path: Path, limit: int) -> Iterator[bytes]:
+    """The content of an archive, unpacked where it is packed, up to the limit."""
+    if is_packed(path):
+        yield from unpack(path, limit)
+        return
+    if path.stat().st_size > limit:
+        raise CorruptArtifact(f"{path} is larger than it should be", expected=f"up to {limit:,} bytes")
+    with path.open("rb") as source:
+        while block := source.read(_READ):
+            yield block
 
 
 class _Stream:

@@ -1,7 +1,7 @@
 """`batch(step)`: what a step trains on is computed from the seed and the step alone.
 
 Position p = step * batch_size + i of the endless run of examples lies in epoch p // N, at place
-p % N of that epoch's keyed permutation. So resuming needs no state, and the order of examples
+p % N of that epoch's keyed permutation (or, of a split whose examples follow one another, at p % N). So resuming needs no state, and the order of examples
 does not depend on how many processes share a batch.
 """
 
@@ -62,7 +62,9 @@ class Batches:
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
             kept = list(self._orders.items())[-1:]
-            self._orders = {**dict(kept), epoch: permutation(self.seed, epoch, len(self.split))}
+            size = len(self.split)
+            order = np.arange(size) if self.split.ordered else permutation(self.seed, epoch, size)
+            self._orders = {**dict(kept), epoch: order}
         return self._orders[epoch]
 
 

@@ -47,8 +47,9 @@ class TextData(Sourced):
         document: what one document of a plain text file is: the whole file, a line, or a paragraph
             (paragraphs are set apart by blank lines).
         packing: `stream` joins the documents into one long row of tokens that is cut into equal pieces;
-            `documents` packs whole documents into rows that never see each other.
-        length: tokens of one row; 0 = the model's context.
+            `documents` packs whole documents into rows that never see each other; `lanes` joins them too,
+            and each row of a batch reads on where it ended in the batch before, with the model's state.
+        length: tokens of one row; 0 = the model's context, or 128 for a model that has none.
         validation: the share held out for validation (a set with official splits keeps its own).
         test: the share held out for testing.
     """
@@ -56,7 +57,7 @@ class TextData(Sourced):
     type: Literal["text"] = "text"
     column: str = ""
     document: Literal["file", "line", "paragraph"] = "file"
-    packing: Literal["stream", "documents"] = "stream"
+    packing: Literal["stream", "documents", "lanes"] = "stream"
     length: int = Field(default=0, ge=0)
     validation: Fraction = 0.05
     test: Fraction = 0.05

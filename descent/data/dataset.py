@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +47,12 @@ IGNORED = -100
 class Split(ABC):
     """Part of a dataset: so many examples, each to be had by its number."""
 
+    ordered: bool = False
+    """Whether examples follow one another, so that training takes them in their order."""
+    lanes: int = 0
+    """Rows that go on from batch to batch (see `lanes.LaneSplit`); 0 = none, every row is a start."""
+    answers: bool = False
+    """Whether the targets of tokens are answers to be right or wrong, rather than text."""
     bytes: int | None = None
     """UTF-8 bytes of the text that a sweep predicts (for bits per byte); None for other data."""
 
@@ -226,7 +232,7 @@ class Dataset:
         name: the entry, or the user's file.
         splits: "train" and, where they exist, "validation" and "test".
         sizes: fields of a model's configuration that the data decide (`inputs`, `outputs`, `vocab_size`).
-        unit: what is counted per second: tokens, images or rows.
+        unit: what is counted per second, such as tokens, images or rows.
         fingerprint: SHA-256 of the content that was used, splits and preparation included.
         labels: the class names, in the order of their numbers.
         preparation: what turns a new row or image into the model's input (JSON values only).
@@ -238,7 +244,7 @@ class Dataset:
     name: str
     splits: dict[str, Split]
     sizes: dict[str, Any]
-    unit: Literal["tokens", "images", "rows"]
+    unit: str
     fingerprint: str
     labels: tuple[str, ...] | None = None
     preparation: dict[str, Any] = field(default_factory=dict)

@@ -41,7 +41,7 @@ class Entry:
 
     name: str
     about: str
-    kind: Literal["text", "table", "images"]
+    kind: Literal["text", "table", "images", "series", "sound", "music", "pairs"]
     parser: str
     licence: str
     citation: str

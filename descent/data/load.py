@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,20 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descent.data import parsers
-from descent.data.config import ImageData, TableData, TextData
+from descent.data.config import Sourced, TextData
 from descent.data.dataset import Dataset, Split, StreamSplit, compact
-from descent.data.images import load_images
+from descent.data.lanes import LaneSplit
 from descent.data.packing import PackedSplit
+from descent.data.pairs import Pairs, load_pairs
+from descent.data.pairs_config import PairsData
 from descent.data.registry import Entry, entry, locate
 from descent.data.splits import NAMES, fingerprint, hash_split, keys, tails
-from descent.data.tables import load_table
 from descent.data.textfiles import left_out, read_documents
 from descent.errors import UserError
 
-__all__ = ["Documents", "Encoder", "load_examples", "load_text", "tokenize"]
+__all__ = ["Documents", "Encoder", "load_examples", "load_text", "read_pairs", "tokenize"]
 
 FEW_DOCUMENTS = 20
+SCORED_LANES = 32
+"""Lanes of a held-out text: each begins without a state once, so few, yet enough to fill a batch."""
 _GROUP = 1 << 22
+_NOUNS = {"table": "a table", "series": "a time series", "pairs": "pairs of texts"}
+_NOUNS |= {kind: kind for kind in ("text", "images", "sound", "music")}
 
 Report = bool | Callable[[str, int, int], None]
 
@@ -113,21 +119,45 @@ def load_text(config: TextData, progress: Report = True) -> Documents:
     return Documents(name, splits, about, running, skipped)
 
 
-def load_examples(config: TableData | ImageData, progress: Report = True) -> Dataset:
-    """The rows or images a recipe names, split, with what prepares new ones.
+def load_examples(config: Any, progress: Report = True) -> Dataset:
+    """The examples a recipe names, of any kind but text, split, with what prepares new ones.
 
     Raises:
         UserError: the source or path is wrong, or its content cannot be used; the message says where.
     """
-    if isinstance(config, TableData):
-        return load_table(config, *_source(config, "table", progress))
-    return load_images(config, *_source(config, "images", progress))
+    module, function = _LOADERS[config.type]
+    load = getattr(import_module(f"descent.data.{module}"), function)
+    if config.type == "generated":
+        return load(config)
+    return load(config, *_source(config, config.type, progress))
 
 
-def tokenize(documents: Documents, config: TextData, tokenizer: Encoder, length: int = 0) -> Dataset:
+_LOADERS = {
+    "table": ("tables", "load_table"),
+    "images": ("images", "load_images"),
+    "series": ("series", "load_series"),
+    "sound": ("sound", "load_sound"),
+    "music": ("music", "load_music"),
+    "generated": ("generated", "load_generated"),
+}
+"""The kinds of data that become examples at once; text and pairs of texts first need a tokenizer."""
+
+
+def read_pairs(config: PairsData, progress: Report = True) -> Pairs:
+    """The pairs of texts a recipe names, split.
+
+    Raises:
+        UserError: the source or path is wrong, or its content cannot be used; the message says where.
+    """
+    return load_pairs(config, *_source(config, "pairs", progress))
+
+
+def tokenize(
+    documents: Documents, config: TextData, tokenizer: Encoder, length: int = 0, lanes: int = 0
+) -> Dataset:
     """Texts as rows of token ids.
 
-    Packed as a `stream`, whole documents are joined with end marks around each; pieces of running
+    Packed as a `stream` or in `lanes`, whole documents are joined with end marks around each; pieces of running
     text with a mark between two, so a single text has none. Packed as `documents`, see `PackedSplit`.
 
     Args:
@@ -135,6 +165,7 @@ def tokenize(documents: Documents, config: TextData, tokenizer: Encoder, length:
         config: its `packing` and `length`.
         tokenizer: turns text into ids.
         length: tokens of a row where the configuration leaves it 0 (the model's context).
+        lanes: of the training split, where packing is `lanes`: the rows of a batch.
 
     Raises:
         UserError: the training text is shorter than one row, or a held-out text than two tokens.
@@ -152,13 +183,17 @@ def tokenize(documents: Documents, config: TextData, tokenizer: Encoder, length:
             splits[name] = PackedSplit(ids, length, tokenizer.end, tokenizer.vocab_size, size)
         else:
             splits[name] = _stream(documents, name, ids, tokenizer, length, size)
-    start = [] if documents.running and config.packing == "stream" else [tokenizer.end]
+            if config.packing == "lanes":
+                splits[name] = _laned(documents.name, name, splits[name], lanes)
+    start = [] if documents.running and config.packing != "documents" else [tokenizer.end]
     return Dataset(
         name=documents.name,
         splits=splits,
         sizes={"vocab_size": tokenizer.vocab_size},
         unit="tokens",
-        fingerprint=fingerprint([documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]),
+        fingerprint=fingerprint(
+            [documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]
+        ),
         preparation={"kind": "text", "start": start or _first(tokenizer), "marked": bool(start)},
         about=documents.about,
         skipped=documents.skipped,
@@ -203,6 +238,15 @@ def _stream(
     return StreamSplit(tokens, length, size, pad=tokenizer.end)
 
 
+def _laned(where: str, name: str, stream: StreamSplit, lanes: int) -> LaneSplit:
+    """The tokens of a stream, to be read on from step to step; the held-out ones in lanes of their own."""
+    count = lanes if name == "train" else min(SCORED_LANES, len(stream.tokens) - 1)
+    split = LaneSplit(stream.tokens, stream.length, count, stream.bytes, stream.pad)
+    if name == "train":
+        split.check_trainable(where)
+    return split
+
+
 def _bytes_after(text: str, tokenizer: Encoder) -> int:
     """UTF-8 bytes of a text after its first token (its length less the token's own)."""
     token_bytes = getattr(tokenizer, "token_bytes", None)
@@ -235,15 +279,12 @@ def _divide(
     return {name: [documents[place] for place in chosen] for name, chosen in places.items()}, False
 
 
-def _source(
-    config: TextData | TableData | ImageData, kind: str, progress: Report
-) -> tuple[Entry | None, list[Path]]:
+def _source(config: Sourced, kind: str, progress: Report) -> tuple[Entry | None, list[Path]]:
     if config.source is None:
         return None, []
     item = entry(config.source)
     if item.kind != kind:
-        nouns = {"text": "text", "table": "a table", "images": "images"}
         raise UserError(
-            f"{item.name} is {nouns[item.kind]}, not {nouns[kind]}", hint=f'use data.type="{item.kind}"'
+            f"{item.name} is {_NOUNS[item.kind]}, not {_NOUNS[kind]}", hint=f'use data.type="{item.kind}"'
         )
     return item, locate(item.name, progress)

@@ -12,7 +12,8 @@ from descent.evaluation.classes import (
     class_shares,
     most_wrong,
 )
-from descent.evaluation.evaluate import Evaluation, evaluate, metric_names
+from descent.evaluation.evaluate import evaluate, metric_names
+from descent.evaluation.result import Evaluation
 from descent.evaluation.tta import Views, at_home, averaged_logits
 
 __all__ = [

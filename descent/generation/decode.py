@@ -32,6 +32,10 @@ class Detokeniser(Protocol):
     def finish(self) -> str: ...
 
 
+Allowed = Callable[[Sequence[int]], Bool[Tensor, " vocabulary"]]
+"""Of a row's tokens so far, prompt and all, which tokens may follow them."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One token of one row, or the end of a row that brought no token.
@@ -76,10 +80,11 @@ def generate(
     *,
     detokenise: Callable[[], Detokeniser] | None = None,
     seeds: Sequence[int] | None = None,
+    allowed: Allowed | None = None,
 ) -> list[Completion]:
     """Continues every prompt; arguments and errors as for `stream`."""
     parts: list[list[Step]] = [[] for _ in prompts]
-    for step in stream(model, prompts, settings, detokenise=detokenise, seeds=seeds):
+    for step in stream(model, prompts, settings, detokenise=detokenise, seeds=seeds, allowed=allowed):
         parts[step.row].append(step)
     return [_completion(steps) for steps in parts]
 
@@ -91,6 +96,7 @@ def stream(
     *,
     detokenise: Callable[[], Detokeniser] | None = None,
     seeds: Sequence[int] | None = None,
+    allowed: Allowed | None = None,
 ) -> Iterator[Step]:
     """Continues every prompt, giving each token as soon as it is drawn.
 
@@ -103,6 +109,7 @@ def stream(
         settings: see `Settings`.
         detokenise: makes a `Detokeniser` for one row (`tokenizer.stream`); without it steps carry no text.
         seeds: one for each row, instead of `settings.seed + row`.
+        allowed: no other token is drawn, whatever the model says; all when not given.
 
     Raises:
         UserError: no prompt, an empty one, an id outside the vocabulary, one that leaves no room in the
@@ -112,11 +119,13 @@ def stream(
     seeds = [settings.seed + row for row in range(len(prompts))] if seeds is None else list(seeds)
     _check(model, prompts, settings, detokenise is not None, seeds)
     rows = [_Row(i, list(prompt), settings, detokenise and detokenise()) for i, prompt in enumerate(prompts)]
-    return _steps(model, rows, settings, seeds)
+    return _steps(model, rows, settings, seeds, allowed)
 
 
 @torch.inference_mode()
-def _steps(model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[int]) -> Iterator[Step]:
+def _steps(
+    model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[int], allowed: Allowed | None
+) -> Iterator[Step]:
     context = context_limit(model)
     modes = [module for module in model.modules() if module.training]
     model.eval()
@@ -129,7 +138,8 @@ def _steps(model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[i
         seen_BV = _seen(rows, logits_BV) if settings.repetition_penalty != 1 else None
         for count in range(settings.max_new_tokens):
             numbers = [row.index for row in window.rows]
-            tokens_B = _pick(logits_BV, settings, seen_BV, random_BN[numbers, count])
+            choice_BV = _limited(logits_BV, window.rows, allowed)
+            tokens_B = _pick(choice_BV, settings, seen_BV, random_BN[numbers, count])
             if seen_BV is not None:
                 seen_BV.scatter_(1, tokens_B[:, None], True)
             logprobs = log_probability(logits_BV, tokens_B).tolist()
@@ -146,6 +156,16 @@ def _steps(model: nn.Module, rows: list[_Row], settings: Settings, seeds: list[i
     finally:
         for module in modes:
             module.training = True
+
+
+def _limited(
+    logits: Float[Tensor, "batch vocabulary"], rows: list[_Row], allowed: Allowed | None
+) -> Float[Tensor, "batch vocabulary"]:
+    """The logits with those of tokens that may not come removed."""
+    if allowed is None:
+        return logits
+    may_BV = torch.stack([allowed(row.tokens) for row in rows]).to(logits.device)
+    return logits.masked_fill(~may_BV, -torch.inf)
 
 
 def _pick(

@@ -19,6 +19,11 @@ MODELS: dict[str, tuple[str, str, str]] = {
     "resnet": ("descent.models.resnet", "ResNetConfig", "ResNet"),
     "airbench": ("descent.models.airbench", "AirbenchConfig", "Airbench"),
     "vit": ("descent.models.vit", "ViTConfig", "ViT"),
+    "rnn": ("descent.models.rnn", "RNNConfig", "RNN"),
+    "forecaster": ("descent.models.forecaster", "ForecasterConfig", "Forecaster"),
+    "dlinear": ("descent.models.dlinear", "DLinearConfig", "DLinear"),
+    "dscnn": ("descent.models.dscnn", "DSCNNConfig", "DSCNN"),
+    "seq2seq": ("descent.models.seq2seq", "Seq2SeqConfig", "Seq2Seq"),
     "gpt": ("descent.models.gpt", "GPTConfig", "GPT"),
 }
 """name -> (module, name of the config class, name of the model class)"""

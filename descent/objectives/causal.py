@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from descent.config import Config, Field
+from descent.errors import UserError
+from descent.nn.cache import StateCache
 from descent.objectives.objective import Batch, Objective, Phase
 
 IGNORED = -100
@@ -30,20 +32,67 @@ class CausalConfig(Config):
 
 
 class Causal(Objective):
-    """Mean cross-entropy in nats over the targets that are not ignored (-100)."""
+    """Mean cross-entropy in nats over the targets that are not ignored (-100).
+
+    Where rows go on from batch to batch, so does the model's state, without its gradient (truncated
+    back-propagation through time); it is the objective's memory.
+    """
 
     def __init__(self, config: CausalConfig | None = None):
         self.config = config or CausalConfig()
+        self._state: Batch = {}
+
+    def memory(self, model: nn.Module, lanes: int) -> Batch:
+        if lanes:
+            self._state = Carried(model, lanes).state
+            self.splittable = False  # a part of a batch is not a part of the lanes
+        return self._state
 
     def targets(self, phase: Phase, batch: Batch) -> int:
         return int((batch["targets"] != IGNORED).sum())
 
     def loss(self, model: nn.Module, phase: Phase, batch: Batch) -> Tensor:
-        total, count = causal_loss(model, batch, self.config.chunk)
+        cache = StateCache(_kept(self._state, batch["carried"])) if self._state else None
+        total, count = causal_loss(model, batch, self.config.chunk, cache)
+        if cache is not None:
+            for name, value in cache.state.items():
+                self._state[name].copy_(value.detach())
         return total / count.clamp(min=1)
 
 
-def causal_loss(model: Any, batch: Batch, chunk: int = 0) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+class Carried:
+    """The state of a model that reads on in lanes from batch to batch, for scoring.
+
+    Raises:
+        UserError: the model has no state to carry.
+    """
+
+    def __init__(self, model: Any, lanes: int):
+        cache = model.new_cache(lanes)
+        if not isinstance(cache, StateCache):
+            raise UserError(
+                "only a recurrent model carries its state from batch to batch",
+                got=f"data.packing=lanes with a {model.config.type}",
+                hint="data.packing=stream",
+            )
+        self.state = {name: torch.zeros_like(value) for name, value in cache.state.items()}
+
+    def loss(self, model: Any, batch: Batch, chunk: int = 0) -> tuple[Tensor, Tensor]:
+        """`causal_loss` of the next pieces of all lanes."""
+        cache = StateCache(_kept(self.state, batch["carried"]))
+        found = causal_loss(model, batch, chunk, cache)
+        self.state = cache.state
+        return found
+
+
+def _kept(state: Batch, carried: Bool[Tensor, " lanes"]) -> Batch:
+    """The state of the rows that go on, zeros for those that begin."""
+    return {name: value * carried[:, None, None] for name, value in state.items()}
+
+
+def causal_loss(
+    model: Any, batch: Batch, chunk: int = 0, cache: StateCache | None = None
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """The summed loss of a batch in nats, and the number of targets it is over.
 
     Args:
@@ -51,10 +100,10 @@ def causal_loss(model: Any, batch: Batch, chunk: int = 0) -> tuple[Float[Tensor,
             `unembed(features)` -> logits.
         batch: `tokens` and `targets` (batch, time); optionally `documents` and `positions`.
         chunk: positions whose logits are held at once; 0 chooses by the size of the vocabulary.
+        cache: what was read before, of a recurrent model; left as it is after the batch.
     """
-    features = model.features(
-        batch["tokens"], documents=batch.get("documents"), positions=batch.get("positions")
-    )
+    known = {"documents": batch.get("documents"), "positions": batch.get("positions"), "cache": cache}
+    features = model.features(batch["tokens"], **{k: v for k, v in known.items() if v is not None})
     features, targets = features.flatten(0, 1), batch["targets"].flatten()
     count = (targets != IGNORED).sum()
     chunk = min(chunk or max(1, LOGITS_AT_ONCE // model.config.vocab_size), len(targets))

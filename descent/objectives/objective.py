@@ -41,9 +41,14 @@ class Objective(ABC):
     phases: tuple[Phase, ...] = (Phase(),)
     splittable: bool = True
 
-    def memory(self) -> dict[str, Tensor]:
+    def memory(self, model: nn.Module, lanes: int) -> dict[str, Tensor]:
         """Named tensors it cannot do without from step to step (a history buffer, a carried hidden
-        state), changed in place; they are saved and restored with the weights."""
+        state), changed in place; they are saved and restored with the weights.
+
+        Args:
+            model: on its device.
+            lanes: rows of a batch that go on from the batch before; 0 = every row is a start.
+        """
         return {}
 
     def batches(self, model: nn.Module, batch: Batch) -> Batch:
@@ -57,3 +62,14 @@ class Objective(ABC):
     @abstractmethod
     def loss(self, model: nn.Module, phase: Phase, batch: Batch) -> Tensor:
         """The scalar this phase makes smaller: the mean over `targets(phase, batch)` targets."""
+
+
+def model_inputs(batch: Batch) -> Batch:
+    """What of a batch the model itself takes, by the names of its arguments."""
+    return {name: value for name, value in batch.items() if name not in ("targets", "carried")}
+
+
+def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
+    """What the model says of a batch's inputs, in single precision."""
+    held = model_inputs(batch)
+    return model(held.pop("inputs"), **held).float()

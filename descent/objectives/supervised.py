@@ -10,8 +10,9 @@ from pydantic import model_validator
 from torch import Tensor, cat, nn, tensor, zeros_like
 
 from descent.config import Config, Field, Items
-from descent.objectives.objective import Batch, Objective, Phase
+from descent.objectives.objective import Batch, Objective, Phase, outputs_of
 
+IGNORED = -100
 LossName = Literal["cross_entropy", "mse", "l1", "huber", "binary"]
 
 
@@ -36,7 +37,7 @@ class SupervisedConfig(Config):
 class Supervised(Objective):
     """The mean loss of `model(inputs)` against `targets`.
 
-    Targets are class numbers, shape (batch,), or each class's share, shape (batch, classes), for
+    Targets are class numbers, shape (batch,), or of every step of a sequence, (batch, time), or each class's share, shape (batch, classes), for
     `cross_entropy` and `binary` (where the model has a single output: the logit of class 1); for the
     others they are numbers of the outputs' shape. With class weights the mean is weighted,
     sum(w l) / sum(w), as in `torch.nn.CrossEntropyLoss`; with shares, each class's part of the loss is
@@ -48,8 +49,26 @@ class Supervised(Objective):
         # A weighted mean over parts is not the weighted mean over the whole.
         self.splittable = not config.class_weights
 
+    def targets(self, phase: Phase, batch: Batch) -> int:
+        targets = batch["targets"]
+        return int((targets != IGNORED).sum()) if of_steps(targets) else len(targets)
+
     def loss(self, model: nn.Module, phase: Phase, batch: Batch) -> Tensor:
-        return supervised_loss(self.config, model(batch["inputs"]).float(), batch["targets"])
+        outputs = outputs_of(model, batch)
+        return supervised_loss(self.config, *answered(outputs, batch["targets"]))
+
+
+def of_steps(targets: Tensor) -> bool:
+    """Whether these are classes of the steps of sequences, (batch, time), IGNORED where there is none."""
+    return targets.dim() == 2 and not targets.is_floating_point()
+
+
+def answered(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs and targets, of sequences those of the steps that have a target, one after another."""
+    if not of_steps(targets):
+        return outputs, targets
+    asked = targets != IGNORED
+    return outputs[asked], targets[asked]
 
 
 def supervised_loss(

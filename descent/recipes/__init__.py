@@ -41,6 +41,12 @@ CATALOG: dict[str, Entry] = {
     "resnet-cifar": Entry("ResNet-20 on 20,000 CIFAR-10 images", "pictures", "resnet_cifar"),
     "alexnet-cifar": Entry("AlexNet for 32 x 32 on 20,000 CIFAR-10 images", "pictures", "alexnet_cifar"),
     "vit-cifar": Entry("a compact ViT on 20,000 CIFAR-10 images", "pictures", "vit_cifar"),
+    "lstm": Entry("an LSTM on Python's own documentation (embedded, no download)", "text", "lstm"),
+    "lstm-shakespeare": Entry(
+        "a character LSTM on tinyshakespeare, at the training FLOPs of gpt-shakespeare",
+        "text",
+        "lstm_shakespeare",
+    ),
     "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
     "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
     "gpt-shakespeare-short": Entry(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from descent.data.config import TextData
 from descent.models.gpt import GPTConfig
+from descent.models.rnn import RNNConfig
 from descent.objectives import CausalConfig
 from descent.runs.recipe import Budget, EvaluationPlan, Recipe, SamplePlan
 from descent.text import TokenizerConfig
@@ -110,4 +111,33 @@ def gpt2_124m() -> Recipe:
         budget=Budget(steps=1000, batch_size=4),
         evaluation=EvaluationPlan(every=0, batch_size=4),
         samples=SamplePlan(prompt="def ", max_new_tokens=128),
+    )
+
+
+def lstm() -> Recipe:
+    """The same documentation by an LSTM that reads on from step to step, its state carried."""
+    return gpt().replace(
+        name="lstm",
+        about="an LSTM on Python's own documentation (embedded, no download)",
+        data=TextData(source="python-docs", packing="lanes", length=128).table(),
+        model=RNNConfig(cell="lstm", depth=2, dim=512, embedding=256, dropout=0.2).table(),
+        optimizer=AdamWConfig(learning_rate=4e-3, weight_decay=0.01, betas=(0.9, 0.99)).table(),
+        schedule=CosineConfig(warmup=0.02).table(),
+        clip_norm=1.0,
+        budget=Budget(steps=400, batch_size=32).table(),
+        samples=SamplePlan(every=100, prompt="", max_new_tokens=200, temperature=0.6, top_p=0.95).table(),
+    )
+
+
+def lstm_shakespeare() -> Recipe:
+    """Characters of Shakespeare by an LSTM, at the training FLOPs of `gpt-shakespeare`."""
+    return lstm().replace(
+        name="lstm-shakespeare",
+        about="a character LSTM on tinyshakespeare, at the training FLOPs of gpt-shakespeare",
+        data=TextData(source="tinyshakespeare", packing="lanes", length=128).table(),
+        tokenizer=TokenizerConfig(kind="char").table(),
+        model=RNNConfig(cell="lstm", depth=2, dim=512, embedding=128, dropout=0.3).table(),
+        budget=Budget(steps=900, batch_size=32).table(),
+        evaluation=EvaluationPlan(every=300, batch_size=64).table(),
+        samples=SamplePlan(every=300, prompt="\n", max_new_tokens=400).table(),
     )

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from descent.data import Batches, Dataset, load_examples, load_text, tokenize
-from descent.data.config import ImageData, TableData, TextData
+from descent.data import Batches, Dataset, load_examples, load_text, read_pairs, tokenize, tokenize_pairs
+from descent.data.config import TableData, TextData
+from descent.data.pairs_config import PairsData
 from descent.errors import UserError
 from descent.evaluation import Evaluation, evaluate, metric_names
 from descent.models import build
-from descent.models.gpt import GPTConfig
 from descent.objectives import Objective, SupervisedConfig, build_objective
 from descent.runs.normalisation import renormalise
-from descent.runs.recipe import Recipe
+from descent.runs.recipe import DataConfig, Recipe
 from descent.text import Tokenizer, obtain
 from descent.training.average import EMA
 from descent.training.layers import Layers
@@ -28,6 +28,8 @@ from descent.training.optimizers import build_optimizers
 from descent.training.precision import autocast, resolve_device, resolve_precision
 from descent.training.state import State
 
+LENGTH = 128
+"""Tokens of a row, where neither the data nor the model say."""
 LOOK = 5000
 """Training examples that a model which looks at data is shown."""
 CLASS_LOSSES = ("cross_entropy", "binary")
@@ -80,31 +82,31 @@ def load_data(
     recipe: Recipe, tokenizer: Tokenizer | None = None, progress: bool = False
 ) -> tuple[Dataset, Tokenizer | None]:
     """The recipe's data; for text also the tokenizer, trained on the training split if none is given."""
-    if not isinstance(recipe.data, TextData):
+    if recipe.tokenizer is None:
         dataset, start = load_examples(_with_task(recipe), progress), recipe.transfer
         if start is not None and start.mean:
             renormalise(dataset, start.mean, start.std)
         return dataset, None
-    assert recipe.tokenizer is not None
-    assert isinstance(recipe.model, GPTConfig)
+    if isinstance(recipe.data, PairsData):
+        pairs = read_pairs(recipe.data, progress)
+        tokenizer = tokenizer or obtain(recipe.tokenizer, pairs.texts("train"), progress)
+        return tokenize_pairs(pairs, recipe.data, tokenizer), tokenizer
+    assert isinstance(recipe.data, TextData)
     documents = load_text(recipe.data, progress)
-    if tokenizer is None:
-        tokenizer = obtain(recipe.tokenizer, documents.splits["train"], progress)
-    length = recipe.data.length or recipe.model.context
-    if length > recipe.model.context:
+    tokenizer = tokenizer or obtain(recipe.tokenizer, documents.splits["train"], progress)
+    context = getattr(recipe.model, "context", None)
+    length = recipe.data.length or context or LENGTH
+    if context is not None and length > context:
         raise UserError(
-            "data.length is longer than the model's context",
-            got=length,
-            expected=f"at most {recipe.model.context}",
+            "data.length is longer than the model's context", got=length, expected=f"at most {context}"
         )
-    return tokenize(documents, recipe.data, tokenizer, length), tokenizer
+    return tokenize(documents, recipe.data, tokenizer, length, recipe.budget.batch_size), tokenizer
 
 
-def _with_task(recipe: Recipe) -> TableData | ImageData:
+def _with_task(recipe: Recipe) -> DataConfig:
     """Rows are values or classes as the loss needs them, whatever the target's numbers look like."""
     data, wants = recipe.data, recipe.objective
-    assert not isinstance(data, TextData)
-    if isinstance(data, ImageData) or data.task != "auto" or not isinstance(wants, SupervisedConfig):
+    if not isinstance(data, TableData) or data.task != "auto" or not isinstance(wants, SupervisedConfig):
         return data
     return data.replace(task="classification" if wants.loss in CLASS_LOSSES else "regression")
 
@@ -196,7 +198,7 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
             for phase in objective.phases
         },
         average=EMA(model, recipe.average) if recipe.average else None,
-        memory=objective.memory(),
+        memory=objective.memory(model, dataset.splits["train"].lanes),
     )
     settings = Settings(
         steps=recipe.budget.steps,

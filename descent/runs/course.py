@@ -18,6 +18,7 @@ from descent.runs.loaded import Loaded
 from descent.runs.metrics import HIGHER_IS_BETTER, MetricsLog, read_metrics, series
 from descent.runs.progress import Progress
 from descent.training import checkpoint
+from descent.training.gradients import GradientWarning
 from descent.training.loop import StepReport
 from descent.training.stopping import best_index, should_stop
 
@@ -62,6 +63,8 @@ class Course:
         """Does what is due after a step; True ends the training."""
         step = report.step
         self._units += report.targets
+        for warning in report.warnings:
+            self._warn(warning)
         if step % self._log_every == 0 or step == self.steps:
             self._report(report)
         started = time.monotonic()
@@ -80,6 +83,12 @@ class Course:
             self.save()
         self._apart += time.monotonic() - started
         return enough or self.interrupt.number is not None
+
+    def _warn(self, warning: GradientWarning) -> None:
+        """Records a gradient that explodes or vanishes; one that is clipped needs nobody's attention."""
+        self.log.append("warning", **asdict(warning))
+        if not warning.clipped:
+            self.progress.note(f"warning: {warning.message}")
 
     def _report(self, report: StepReport) -> None:
         now = time.monotonic()

@@ -11,6 +11,10 @@ from pydantic import StringConstraints, model_validator
 
 from descent.config import Config, Field, Items, read_toml
 from descent.data.config import ImageData, TableData, TextData
+from descent.data.music_config import MusicData
+from descent.data.pairs_config import PairsData
+from descent.data.series_config import SeriesData
+from descent.data.sound_config import SoundData
 from descent.models.airbench import AirbenchConfig
 from descent.models.alexnet import AlexNetConfig
 from descent.models.gpt import GPTConfig
@@ -18,8 +22,10 @@ from descent.models.lenet import LeNetConfig
 from descent.models.linear import LinearConfig
 from descent.models.mlp import MLPConfig
 from descent.models.resnet import ResNetConfig
+from descent.models.rnn import RNNConfig
+from descent.models.seq2seq import Seq2SeqConfig
 from descent.models.vit import ViTConfig
-from descent.objectives import CausalConfig, SupervisedConfig
+from descent.objectives import ObjectiveConfig
 from descent.text import TokenizerConfig
 from descent.training.optimizers import AdamConfig, AdamWConfig, MuonConfig, SGDConfig
 from descent.training.schedules import (
@@ -45,8 +51,27 @@ ModelConfig = (
     | ResNetConfig
     | AirbenchConfig
     | ViTConfig
+    | RNNConfig
+    | Seq2SeqConfig
     | GPTConfig
 )
+DataConfig = TextData | TableData | ImageData | SeriesData | SoundData | MusicData | PairsData
+
+EXAMPLES = ("linear", "mlp", "lenet", "alexnet", "resnet", "airbench", "vit")
+FITTING: dict[str, dict[str, tuple[str, ...]]] = {
+    "causal": {"text": ("gpt", "rnn"), "generated": ("gpt", "rnn"), "music": ("gpt", "rnn")},
+    "supervised": {
+        "table": EXAMPLES,
+        "images": EXAMPLES,
+        "sound": ("rnn", "dscnn"),
+        "generated": ("rnn",),
+    },
+    "frames": {"music": ("rnn",)},
+    "forecast": {"series": ("forecaster", "dlinear")},
+    "ctc": {"sound": ("rnn",)},
+    "seq2seq": {"pairs": ("seq2seq",)},
+}
+"""The objectives by type, the kinds of data each goes with, and the models for those."""
 
 
 class Budget(Config):
@@ -163,10 +188,10 @@ class Recipe(Config):
     clip_norm: float = Field(default=0.0, ge=0, description="longest gradient, L2 over all; 0 = no limit")
     average: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' average; 0 = none")
 
-    data: Annotated[TextData | TableData | ImageData, Field(discriminator="type")]
+    data: Annotated[DataConfig, Field(discriminator="type")]
     tokenizer: TokenizerConfig | None = None
     model: Annotated[ModelConfig, Field(discriminator="type")]
-    objective: Annotated[SupervisedConfig | CausalConfig, Field(discriminator="type")]
+    objective: Annotated[ObjectiveConfig, Field(discriminator="type")]
     optimizer: Annotated[SGDConfig | AdamConfig | AdamWConfig | MuonConfig, Field(discriminator="type")]
     schedule: Annotated[
         ConstantConfig | LinearScheduleConfig | CosineConfig | TrapezoidConfig, Field(discriminator="type")
@@ -182,17 +207,28 @@ class Recipe(Config):
     def _parts_fit(self) -> Self:
         if not safe_name(self.name):
             raise ValueError(f"{self.name!r} cannot be the name of a run: {NAME_RULE}")
-        language = [self.data.type == "text", self.objective.type == "causal", self.model.type == "gpt"]
-        if any(language) and not all(language):
+        data, model, objective = self.data.type, self.model.type, self.objective.type
+        if model not in FITTING[objective].get(data, ()):
             raise ValueError(
-                f"data {self.data.type!r}, model {self.model.type!r} and objective {self.objective.type!r}"
-                " do not go together: text goes with gpt and causal, tables and images with the others"
+                f"data {data!r}, model {model!r} and objective {objective!r} do not go together: "
+                + _advice(data, objective)
             )
-        if all(language) and self.tokenizer is None:
-            raise ValueError("text needs a [tokenizer]")
+        if data in ("text", "pairs") and self.tokenizer is None:
+            raise ValueError(f"{data} needs a [tokenizer]")
+        if getattr(self.data, "packing", "") == "lanes" and (model == "gpt" or not self.budget.batch_size):
+            raise ValueError("data.packing=lanes is for a recurrent model, with budget.batch_size lanes")
         if self.evaluation.tta != "none" and self.data.type != "images":
             raise ValueError(f"evaluation.tta={self.evaluation.tta} is for images, data are {self.data.type}")
         return self
+
+
+def _advice(data: str, objective: str) -> str:
+    """What does go together with these data, or else with this objective."""
+    models = FITTING[objective].get(data)
+    if models:
+        return f"{objective} on {data} takes a model of " + ", ".join(models)
+    found = [name for name, kinds in FITTING.items() if data in kinds]
+    return f"{data} goes with the objective " + " or ".join(found)
 
 
 NAME_RULE = "use 1 to 64 letters, digits, '.', '_' or '-', no leading dot or dash, no device name"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from descent.errors import UserError
 from descent.objectives.objective import Batch, Objective, Phase
+from descent.training.gradients import GradientWarning, GradientWatch
 from descent.training.layers import Layers, frozen
 from descent.training.precision import autocast
 from descent.training.schedules import ConstantConfig, ScheduleConfig, factor
@@ -65,6 +66,7 @@ class StepReport:
         losses, gradient_norms: by phase; only the phases that were due. The norm is before clipping.
         learning_rate: of the first group of the first phase's first optimizer.
         targets: how many targets the first phase's loss is a mean over.
+        warnings: gradients that explode or vanish; each is told once in a training.
     """
 
     step: int
@@ -72,6 +74,7 @@ class StepReport:
     gradient_norms: dict[str, float]
     learning_rate: float
     targets: int
+    warnings: tuple[GradientWarning, ...] = ()
 
 
 class NonFiniteLoss(UserError):
@@ -100,8 +103,9 @@ def train(
         NonFiniteLoss: before anything of that step's phase is stepped.
     """
     check(state, objective, settings)
+    watch = GradientWatch(state.model, settings.clip_norm)
     while state.step < settings.steps:
-        if after_step(train_step(state, objective, batch_at(state.step), settings)):
+        if after_step(train_step(state, objective, batch_at(state.step), settings, watch)):
             return
 
 
@@ -123,22 +127,28 @@ def check(state: State, objective: Objective, settings: Settings) -> None:
                 raise UserError(f"the phase {phase.name!r} trains {prefix!r}, which the model does not have")
 
 
-def train_step(state: State, objective: Objective, batch: Batch, settings: Settings) -> StepReport:
-    """One batch through every phase that is due."""
+def train_step(
+    state: State, objective: Objective, batch: Batch, settings: Settings, watch: GradientWatch | None = None
+) -> StepReport:
+    """One batch through every phase that is due; `watch` sees its gradients."""
     reseed(settings.seed, state.step, settings.rank, settings.device)
     if not state.model.training:
         state.model.train()
     with frozen(state.model, settings.layers, state.step):
-        losses, norms, targets = _phases(state, objective, batch, settings)
+        losses, norms, targets = _phases(state, objective, batch, settings, watch)
     if state.average is not None:
         state.average.update(state.model, state.step)
     state.step += 1
     rate = state.optimizers[objective.phases[0].name][0].param_groups[0]["lr"]
-    return StepReport(state.step, losses, norms, rate, targets)
+    return StepReport(state.step, losses, norms, rate, targets, watch.taken() if watch else ())
 
 
 def _phases(
-    state: State, objective: Objective, batch: Batch, settings: Settings
+    state: State,
+    objective: Objective,
+    batch: Batch,
+    settings: Settings,
+    watch: GradientWatch | None,
 ) -> tuple[dict[str, float], dict[str, float], int]:
     """Steps each phase that is due; returns losses and gradient norms by phase, and the first's targets."""
     moved = {name: value.to(settings.device, non_blocking=True) for name, value in batch.items()}
@@ -156,9 +166,9 @@ def _phases(
         for optimizer in state.optimizers[phase.name]:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * multiple
-        with only(state.model, phase):
+        with only(state.model, phase), watch.listening(state.step) if watch else nullcontext():
             loss, count = accumulate(state.model, objective, phase, made, counted, settings)
-            losses[phase.name], norms[phase.name] = _clip(state, phase, loss, settings.clip_norm)
+            losses[phase.name], norms[phase.name] = _clip(state, phase, loss, settings.clip_norm, watch)
         for optimizer in state.optimizers[phase.name]:
             optimizer.step()
         state.model.zero_grad()
@@ -189,7 +199,9 @@ def accumulate(
     return whole, total
 
 
-def _clip(state: State, phase: Phase, loss: Tensor, longest: float) -> tuple[float, float]:
+def _clip(
+    state: State, phase: Phase, loss: Tensor, longest: float, watch: GradientWatch | None
+) -> tuple[float, float]:
     """Clips the gradients, and stops the run if loss or gradients are not finite."""
     owned = [parameter for parameter in state.model.parameters() if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in owned if p.grad is not None])
@@ -197,6 +209,8 @@ def _clip(state: State, phase: Phase, loss: Tensor, longest: float) -> tuple[flo
     value, length = torch.stack([loss.float(), norm.float().to(loss.device)]).tolist()
     if not (math.isfinite(value) and math.isfinite(length)):
         raise _not_finite(state, phase, value, length)
+    if watch:
+        watch.see(phase.name, state.step, value, length)
     if longest and length + 1e-6 > longest:  # as clip_grad_norm_ decides, without its pass at factor 1
         torch.nn.utils.clip_grads_with_norm_(owned, longest, norm)
     return value, length

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from descent.data.dataset import Batch
 from descent.generation.protocol import Decodable
 from descent.nn.attention import Attention
+from descent.objectives.objective import model_inputs
 from descent.runs.layout import is_run
 from descent.runs.load import load
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run
 from descent.verify import decoding, exchange, stepping
-from descent.verify.measure import NotApplicable, Row, difference, model_inputs
+from descent.verify.measure import NotApplicable, Row, difference
 from descent.verify.stepping import Stage
 
 DECIMALS = 1e-4

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from descent.data.dataset import Batch
+from descent.objectives.objective import model_inputs
 from descent.runs.load import load
 from descent.runs.loaded import Loaded
-from descent.verify.measure import NotApplicable, difference, model_inputs
+from descent.verify.measure import NotApplicable, difference
 
 
 def exported(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:

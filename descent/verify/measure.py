@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from descent.data.dataset import Batch
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,6 @@ class Row:
 
 class NotApplicable(Exception):
     """Why a row has nothing to measure in this model."""
-
-
-def model_inputs(batch: Batch) -> Batch:
-    """What of a batch the model itself takes."""
-    return {name: value for name, value in batch.items() if name != "targets"}
 
 
 def difference(found: Tensor, expected: Tensor) -> float:

@@ -1,0 +1,318 @@
+"""Texts and what each becomes: pairs by name, generated or from the user's files, as padded rows of tokens.
+
+Policy for files: as for every text (UTF-8, see `textfiles`). Only a line feed ends a line; white space around
+a side is removed; a line that is empty on both sides is no pair; an empty side, or a line without exactly one
+tab, is refused with its place.
+
+Legend: B rows of a batch, S tokens of the longest source, T tokens of the longest target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import pad
+
+from descent.data.dataset import IGNORED, Batch, Dataset, Indices, Split, compact
+from descent.data.dates import dates
+from descent.data.entry_types import Entry
+from descent.data.pairs_config import PairsData
+from descent.data.splits import NAMES, fingerprint, hash_split, keys, named
+from descent.data.textfiles import find, read_text
+from descent.errors import UserError
+
+if TYPE_CHECKING:
+    from descent.data.load import Encoder
+
+__all__ = ["PARSERS", "Pair", "PairSplit", "Pairs", "load_pairs", "source_ids", "tokenize_pairs"]
+
+Pair = tuple[str, str]
+Parsed = dict[str, list[Pair]]
+"""Pairs by split, or all of them by "all". Where "validation" is lacking it is taken from "train"."""
+SHOWN = 60
+
+PARSERS: dict[str, Callable[[list[Path], PairsData], Parsed]] = {
+    "dates": lambda files, config: {"all": [(text, day.isoformat()) for day, text in dates()]},
+}
+"""What reads the files of a named set, by the name of its parser."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of texts by split.
+
+    Attributes:
+        name: the entry, or the user's file.
+        splits: (source, target) of "train", "validation" and "test" (a split without pairs is left out).
+        about: how the splits came about.
+    """
+
+    name: str
+    splits: dict[str, list[Pair]]
+    about: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all texts and their splits."""
+        parts: list[str] = []
+        for name, pairs in self.splits.items():
+            parts += [name, str(len(pairs)), *(side for pair in pairs for side in pair)]
+        return fingerprint(parts)
+
+    def texts(self, split: str) -> list[str]:
+        """Both sides of every pair, one after another: what one tokenizer for both is trained on."""
+        return [side for pair in self.splits[split] for side in pair]
+
+
+def load_pairs(config: PairsData, item: Entry | None, files: list[Path]) -> Pairs:
+    """The pairs a recipe names, split.
+
+    Sets with official splits keep them; others are split by a hash: of the day for dates, else of the source.
+
+    Args:
+        config: what is wanted.
+        item, files: the entry and its verified files; None and [] for the user's own path.
+
+    Raises:
+        UserError: there is no such file, or its content cannot be used; the message says where.
+    """
+    if item is None:
+        name, parsed = Path(str(config.path)).name, _own(str(config.path), config.target_path)
+    else:
+        name, parsed = item.name, PARSERS[item.parser](files, config)
+    side = 1 if item is not None and item.parser == "dates" else 0  # each day has one target
+    if "all" in parsed:
+        about = "split by a hash of the day" if side else "split by a hash of the source"
+        parsed = _divided(parsed["all"], side, config.validation, config.test)
+    else:
+        about = "splits as the files are named"
+        if "validation" not in parsed:
+            parsed = {
+                **parsed,
+                **_divided(parsed["train"], side, config.validation, 0.0, ("train", "validation")),
+            }
+    if config.reverse:
+        parsed = {split: [(target, source) for source, target in pairs] for split, pairs in parsed.items()}
+    return Pairs(name, {split: parsed[split] for split in NAMES if parsed.get(split)}, about)
+
+
+def source_ids(text: str, tokenizer: Encoder) -> list[int]:
+    """What an encoder reads of a text: its tokens and the end mark."""
+    return [*tokenizer.encode(text), tokenizer.end]
+
+
+def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Dataset:
+    """Pairs as rows of token ids: a decoder reads end mark and target, and predicts target and end mark.
+
+    Args:
+        pairs: from `load_pairs`.
+        config: its `length`.
+        tokenizer: turns the texts of both sides into ids.
+
+    Raises:
+        UserError: every pair of a split is longer than `length`.
+    """
+    splits: dict[str, Split] = {}
+    left_out: list[str] = []
+    for name, texts in pairs.splits.items():
+        sides = [tokenizer.encode_batch([pair[side] for pair in texts]) for side in (0, 1)]
+        rows = [
+            ([*source, tokenizer.end], [*target, tokenizer.end])
+            for source, target in zip(*sides, strict=True)
+            if max(len(source), len(target)) < config.length
+        ]
+        if not rows:
+            shortest = min(max(map(len, two)) for two in zip(*sides, strict=True)) + 1
+            raise UserError(
+                f"{pairs.name}: every pair of the {name} split is too long",
+                got=f"the shortest has {shortest:,} tokens",
+                expected=f"at most {config.length:,} tokens a side, the end mark included",
+                hint="set a greater data.length",
+            )
+        if len(rows) < len(texts):
+            left_out.append(f"{name} {len(texts) - len(rows):,} of {len(texts):,}")
+        splits[name] = PairSplit(rows, tokenizer.end, tokenizer.vocab_size)
+    noted = f"left out as longer than {config.length:,} tokens: {', '.join(left_out)}"
+    return Dataset(
+        name=pairs.name,
+        splits=splits,
+        sizes={"vocab_size": tokenizer.vocab_size},
+        unit="pairs",
+        fingerprint=fingerprint([pairs.fingerprint, tokenizer.fingerprint, str(config.length)]),
+        preparation={"kind": "pairs", "start": [tokenizer.end], "length": config.length},
+        about=pairs.about,
+        notes=(noted,) if left_out else (),
+    )
+
+
+class PairSplit(Split):
+    """Rows of source and target ids; a batch is padded to its longest of each.
+
+    Batches hold `source` (B, S), `source_lengths` (B,), `tokens` (B, T), which is `start` and the target but
+    its last token, and `targets` (B, T). Padding is `start`, of targets -100.
+
+    Args:
+        rows: (source, target) of each pair, none empty, end marks included.
+        start: the id the decoder begins with.
+        vocab_size: of both sides.
+    """
+
+    def __init__(self, rows: Iterable[tuple[list[int], list[int]]], start: int, vocab_size: int):
+        sources, targets = zip(*rows, strict=True)
+        self._sources, self._targets = _Rows(sources, vocab_size), _Rows(targets, vocab_size)
+        self.start = start
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
+        source, lengths = self._sources.padded(indices, self.start)
+        targets, _ = self._targets.padded(indices, IGNORED)
+        before = np.where(targets[:, :-1] == IGNORED, self.start, targets[:, :-1])
+        tokens = np.concatenate([np.full((len(targets), 1), self.start), before], axis=1)
+        found = {"source": source, "source_lengths": lengths, "tokens": tokens, "targets": targets}
+        return {name: torch.from_numpy(array) for name, array in found.items()}
+
+    def join(self, parts: list[Batch]) -> Batch:
+        """The rows of several batches in one, padded to the longest of all."""
+        rows: Batch = {"source_lengths": torch.cat([part["source_lengths"] for part in parts])}
+        for name in ("source", "tokens", "targets"):
+            width = max(part[name].shape[1] for part in parts)
+            fill = IGNORED if name == "targets" else self.start
+            wide = [pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in parts]
+            rows[name] = torch.cat(wide)
+        return rows
+
+    def describe(self) -> str:
+        return f"{len(self):,} pairs"
+
+
+class _Rows:
+    """Rows of unequal length, one after another in one array."""
+
+    def __init__(self, rows: tuple[list[int], ...], vocab_size: int):
+        self.ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        self.ids = compact([index for row in rows for index in row], vocab_size)
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def padded(self, indices: Indices, padding: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows of these numbers, filled up to the longest of them, and their own lengths."""
+        starts = np.where(indices > 0, self.ends[indices - 1], 0)
+        lengths = self.ends[indices] - starts
+        places = starts[:, None] + np.arange(lengths.max(initial=0))
+        inside = places < self.ends[indices][:, None]
+        return np.where(inside, self.ids[np.where(inside, places, 0)].astype(np.int64), padding), lengths
+
+
+def _divided(
+    pairs: list[Pair], side: int, validation: float, test: float, names: tuple[str, ...] = NAMES
+) -> Parsed:
+    places = hash_split(keys(pair[side].encode() for pair in pairs), validation, test)
+    return {name: [pairs[place] for place in places[name]] for name in names}
+
+
+def _own(path: str, target_path: str | None) -> Parsed:
+    """The pairs of the user's files."""
+    sources = _files(path)
+    if target_path is None:
+        return {split: _of_columns(file) for split, file in sources.items()}
+    targets = _files(target_path)
+    if set(sources) != set(targets):
+        raise UserError(
+            "data.path and data.target_path do not hold the same splits",
+            got=f"{', '.join(sources)} and {', '.join(targets)}",
+            expected="for every file of one side one of the other",
+        )
+    return {split: _of_lines(sources[split], targets[split]) for split in sources}
+
+
+def _files(path: str) -> dict[str, Path]:
+    """One file as "all", or several by the splits they are named for."""
+    files = find(path)
+    if len(files) == 1:
+        return {"all": files[0]}
+    found: dict[str, Path] = {}
+    for file in files:
+        split = named(file.stem)
+        if split is None or split in found:
+            raise UserError(
+                f"{file.name} names no split of pairs"
+                if split is None
+                else f"two files are named for {split}",
+                got=[file.name for file in files[:8]],
+                expected="one file, or one each named train, validation and test",
+                hint="choose with a pattern, such as data.path='folder/*.tsv'",
+            )
+        found[split] = file
+    if "train" not in found:
+        raise UserError(f"{path}: no file is named train", got=[file.name for file in files])
+    return found
+
+
+def _of_columns(file: Path) -> list[Pair]:
+    found: list[Pair] = []
+    for number, line in enumerate(_lines(file), 1):
+        if not line.strip():
+            continue
+        cells = line.split("\t")
+        if len(cells) != 2:
+            raise UserError(
+                f"{file}, line {number:,}: " + ("no tab" if len(cells) == 1 else f"{len(cells)} columns"),
+                got=line[:SHOWN],
+                expected="two texts with a tab between them",
+                hint="or name a file of sources in data.path and one of targets in data.target_path"
+                if len(cells) == 1
+                else f"keep two columns: cut -f1,2 {file.name} > pairs.tsv",
+            )
+        found.append(_pair(cells[0], cells[1], f"{file}, line {number:,}"))
+    return _some(found, file)
+
+
+def _of_lines(first: Path, second: Path) -> list[Pair]:
+    sources, targets = _lines(first), _lines(second)
+    if len(sources) != len(targets):
+        raise UserError(
+            "the two sides have different numbers of lines",
+            got=f"{first}: {len(sources):,} lines, {second}: {len(targets):,} lines",
+            expected="line by line the source and its target",
+        )
+    both = enumerate(zip(sources, targets, strict=True), 1)
+    return _some(
+        [
+            _pair(source, target, f"{first} and {second}, line {number:,}")
+            for number, (source, target) in both
+            if source.strip() or target.strip()
+        ],
+        first,
+    )
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file; white space after the last line feed is no line."""
+    lines = read_text(file).split("\n")
+    return lines if lines[-1].strip() else lines[:-1]
+
+
+def _pair(source: str, target: str, where: str) -> Pair:
+    source, target = source.strip(), target.strip()
+    if not source or not target:
+        raise UserError(
+            f"{where}: the {'target' if source else 'source'} is empty",
+            got=(source or target)[:SHOWN],
+            expected="a text on both sides",
+        )
+    return source, target
+
+
+def _some(pairs: list[Pair], file: Path) -> list[Pair]:
+    if not pairs:
+        raise UserError(f"{file} holds no pairs", expected="two texts with a tab between them, a pair a line")
+    return pairs

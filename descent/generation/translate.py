@@ -1,0 +1,71 @@
+"""Texts in, texts out, by an encoder-decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from descent.data.pairs import source_ids
+from descent.generation.beam import BeamSettings, beam_search
+from descent.generation.conditioned import Conditioned, condition
+from descent.generation.decode import Completion, generate
+from descent.generation.protocol import device_of
+from descent.generation.settings import Settings
+from descent.text.tokenizer import Tokenizer
+
+AT_ONCE = 64
+"""Texts encoded and decoded together."""
+
+
+def translate(
+    model: nn.Module,
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    settings: Settings | None = None,
+    *,
+    beams: int = 1,
+) -> list[Completion]:
+    """What the model writes for each text.
+
+    Args:
+        model: an encoder-decoder, see `generation.conditioned`.
+        texts: sources.
+        tokenizer: of both sides.
+        settings: greedy when not given; with beams only `max_new_tokens` counts. The tokenizer's end mark is
+            always a stop id.
+        beams: over 1, the most probable text found by beam search of that width.
+    """
+    chosen = settings or Settings(temperature=0.0)
+    chosen = chosen.replace(stop_ids=sorted({tokenizer.end, *chosen.stop_ids}))
+    found: list[Completion] = []
+    for first in range(0, len(texts), AT_ONCE):
+        part = texts[first : first + AT_ONCE]
+        twin, prompts = begin(model, part, tokenizer)
+        if beams > 1:
+            found += _beams(twin, prompts, chosen, beams, tokenizer)
+        else:
+            seeds = [chosen.seed + first + row for row in range(len(part))]
+            found += generate(twin, prompts, chosen, detokenise=tokenizer.stream, seeds=seeds)
+    return found
+
+
+def begin(model: Any, texts: Sequence[str], tokenizer: Tokenizer) -> tuple[Conditioned, list[list[int]]]:
+    """The model bound to these texts, and the prompts that its decoder begins with: what `stream` takes."""
+    rows = [source_ids(text, tokenizer) for text in texts]
+    lengths = torch.tensor([len(row) for row in rows])
+    source = torch.full((len(rows), int(lengths.max())), tokenizer.end)
+    for number, row in enumerate(rows):
+        source[number, : len(row)] = torch.tensor(row)
+    device = device_of(model)
+    return condition(model, source.to(device), lengths.to(device)), [[tokenizer.end]] * len(rows)
+
+
+def _beams(
+    twin: Conditioned, prompts: list[list[int]], chosen: Settings, beams: int, tokenizer: Tokenizer
+) -> list[Completion]:
+    settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
+    best = [beam_search(twin.select([row]), [prompt], settings)[0][0] for row, prompt in enumerate(prompts)]
+    return [Completion(one.tokens, [], tokenizer.decode(one.tokens), one.reason) for one in best]
