@@ -1,8 +1,7 @@
 """Which steps of a sequence an answer hangs on: its gradient by the embedded tokens, or by the features.
 
-Simonyan, Vedaldi, Zisserman (2014), "Deep Inside Convolutional Networks", section 3.1, for words: Li, Chen, Hovy,
-Jurafsky (2016), "Visualizing and Understanding Neural Models in NLP", section 5. The product with the input:
-Denil, Demiraj, de Freitas (2014), "Extraction of Salient Sentences from Labelled Documents".
+Simonyan, Vedaldi, Zisserman (2014), "Deep Inside Convolutional Networks", section 3.1; for words: Li, Chen,
+Hovy, Jurafsky (2016), "Visualizing and Understanding Neural Models in NLP", section 5. Times the input: Denil, Demiraj, de Freitas (2014), "Extraction of Salient Sentences from Labelled Documents".
 
 Legend: T steps, D numbers that a step is embedded in.
 """

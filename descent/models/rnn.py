@@ -34,7 +34,7 @@ class RNNConfig(Config):
             a row's steps, = one answer a row.
         bidirectional: whether every layer also reads from the end.
         dropout: probability of dropping a number before the first layer, between layers and before the head.
-        forget_bias: what the LSTM's forget gates start with.
+        forget_bias: what the LSTM's forget gates and the GRU's update gates start with.
         peephole: whether the LSTM's gates see its cell.
         tied: whether the head is the token embedding.
     """

@@ -36,8 +36,8 @@ class Recurrent(nn.Module):
         layers: how many.
         bidirectional: whether every layer also reads from the end; its outputs stand behind the others.
         dropout: probability of dropping a number between two layers.
-        forget_bias: what the LSTM's forget gates start with; 1 lets it remember from the start (Jozefowicz,
-            Zaremba, Sutskever, 2015).
+        forget_bias: what the LSTM's forget gates and the GRU's update gates start with; 1 lets them remember
+            from the start (Jozefowicz, Zaremba, Sutskever, 2015; Tallec, Ollivier, 2018).
         peephole: whether the LSTM's gates see its cell; computed step by step, which is slower.
     """
 
@@ -194,7 +194,7 @@ class Recurrent(nn.Module):
                 parameter.uniform_(-bound, bound)
             else:
                 parameter.zero_()
-                if self.cell == "lstm" and name.startswith("bias_ih"):
+                if self.cell in ("lstm", "gru") and name.startswith("bias_ih"):
                     parameter[self.hidden : 2 * self.hidden] = forget_bias
 
     def extra_repr(self) -> str:

@@ -6,17 +6,21 @@ from typing import Any
 
 from descent.objectives.causal import Causal, CausalConfig
 from descent.objectives.ctc import CTC, CTCConfig
+from descent.objectives.forecast import Forecast, ForecastConfig
 from descent.objectives.frames import Frames, FramesConfig
 from descent.objectives.objective import Batch, Objective, Phase, model_inputs
 from descent.objectives.seq2seq import Seq2SeqObjective, Seq2SeqObjectiveConfig
 from descent.objectives.supervised import Supervised, SupervisedConfig
 
-ObjectiveConfig = SupervisedConfig | CausalConfig | FramesConfig | CTCConfig | Seq2SeqObjectiveConfig
+ObjectiveConfig = (
+    SupervisedConfig | CausalConfig | FramesConfig | ForecastConfig | CTCConfig | Seq2SeqObjectiveConfig
+)
 
 _OBJECTIVES: dict[str, Any] = {
     "supervised": Supervised,
     "causal": Causal,
     "frames": Frames,
+    "forecast": Forecast,
     "ctc": CTC,
     "seq2seq": Seq2SeqObjective,
 }
@@ -27,6 +31,8 @@ __all__ = [
     "CTCConfig",
     "Causal",
     "CausalConfig",
+    "Forecast",
+    "ForecastConfig",
     "Frames",
     "FramesConfig",
     "Objective",

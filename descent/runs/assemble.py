@@ -17,7 +17,7 @@ from descent.data.pairs_config import PairsData
 from descent.errors import UserError
 from descent.evaluation import Evaluation, evaluate, metric_names
 from descent.models import build
-from descent.objectives import Objective, SupervisedConfig, build_objective
+from descent.objectives import ForecastConfig, Objective, SupervisedConfig, build_objective
 from descent.runs.normalisation import renormalise
 from descent.runs.recipe import DataConfig, Recipe
 from descent.text import Tokenizer, obtain
@@ -114,6 +114,8 @@ def _with_task(recipe: Recipe) -> DataConfig:
 def _sizes(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
     """The sizes the data ask of the model, once the loss is known to suit the data."""
     sizes, wants = dict(dataset.sizes), recipe.objective
+    if isinstance(wants, ForecastConfig):
+        sizes["quantiles"] = len(wants.quantiles)
     if not isinstance(wants, SupervisedConfig):
         return sizes
     classes = len(dataset.labels or ())

@@ -12,7 +12,7 @@ from descent.runs.recipe import Recipe
 from descent.weights.names import published_file
 
 # What a model takes from its data; other data, other sizes.
-SIZES = ("inputs", "outputs", "vocab_size")
+SIZES = ("inputs", "outputs", "vocab_size", "channels", "known", "history", "horizon", "quantiles")
 
 
 def override(recipe: Recipe, overrides: Sequence[str] | Mapping[str, Any]) -> Recipe:

@@ -11,12 +11,15 @@ from pydantic import StringConstraints, model_validator
 
 from descent.config import Config, Field, Items, read_toml
 from descent.data.config import ImageData, TableData, TextData
+from descent.data.generated_config import GeneratedData
 from descent.data.music_config import MusicData
 from descent.data.pairs_config import PairsData
 from descent.data.series_config import SeriesData
 from descent.data.sound_config import SoundData
 from descent.models.airbench import AirbenchConfig
 from descent.models.alexnet import AlexNetConfig
+from descent.models.dscnn import DSCNNConfig
+from descent.models.forecaster import ForecasterConfig
 from descent.models.gpt import GPTConfig
 from descent.models.lenet import LeNetConfig
 from descent.models.linear import LinearConfig
@@ -52,10 +55,14 @@ ModelConfig = (
     | AirbenchConfig
     | ViTConfig
     | RNNConfig
+    | ForecasterConfig
+    | DSCNNConfig
     | Seq2SeqConfig
     | GPTConfig
 )
-DataConfig = TextData | TableData | ImageData | SeriesData | SoundData | MusicData | PairsData
+DataConfig = (
+    TextData | TableData | ImageData | SeriesData | SoundData | MusicData | PairsData | GeneratedData
+)
 
 EXAMPLES = ("linear", "mlp", "lenet", "alexnet", "resnet", "airbench", "vit")
 FITTING: dict[str, dict[str, tuple[str, ...]]] = {
@@ -213,6 +220,9 @@ class Recipe(Config):
                 f"data {data!r}, model {model!r} and objective {objective!r} do not go together: "
                 + _advice(data, objective)
             )
+        form = _form(self.data)
+        if form is not None and form != objective:
+            raise ValueError(f"these {data} data are for objective.type={form}, not {objective}")
         if data in ("text", "pairs") and self.tokenizer is None:
             raise ValueError(f"{data} needs a [tokenizer]")
         if getattr(self.data, "packing", "") == "lanes" and (model == "gpt" or not self.budget.batch_size):
@@ -220,6 +230,17 @@ class Recipe(Config):
         if self.evaluation.tta != "none" and self.data.type != "images":
             raise ValueError(f"evaluation.tta={self.evaluation.tta} is for images, data are {self.data.type}")
         return self
+
+
+def _form(data: DataConfig) -> str | None:
+    """The one objective for which data of a kind are made, where an option of theirs decides."""
+    if isinstance(data, SoundData):
+        return "ctc" if data.strings else "supervised"
+    if isinstance(data, MusicData):
+        return "frames" if data.form == "frames" else "causal"
+    if isinstance(data, GeneratedData):
+        return "supervised" if data.task == "adding" else "causal"
+    return None
 
 
 def _advice(data: str, objective: str) -> str:

@@ -1,0 +1,106 @@
+"""Recipes on tasks of memory, whose rows are computed: a minute or two on one core."""
+
+from __future__ import annotations
+
+from descent.data.generated_config import GeneratedData
+from descent.models.gpt import GPTConfig
+from descent.models.rnn import RNNConfig
+from descent.objectives import CausalConfig, SupervisedConfig
+from descent.runs.recipe import Budget, EvaluationPlan, Recipe
+from descent.training.optimizers import AdamConfig
+from descent.training.schedules import CosineConfig
+
+
+def _memory(
+    name: str,
+    about: str,
+    data: GeneratedData,
+    model: RNNConfig | GPTConfig,
+    steps: int,
+    learning_rate: float = 3e-3,
+) -> Recipe:
+    """Adam, gradients of length 1 at most, and rows that are never seen twice."""
+    return Recipe(
+        name=name,
+        about=about,
+        precision="fp32",
+        data=data,
+        model=model,
+        objective=SupervisedConfig(loss="mse") if data.task == "adding" else CausalConfig(),
+        optimizer=AdamConfig(learning_rate=learning_rate),
+        schedule=CosineConfig(warmup=0.02),
+        clip_norm=1.0,
+        budget=Budget(steps=steps, batch_size=64),
+        evaluation=EvaluationPlan(every=max(1, steps // 10), batch_size=250),
+    )
+
+
+def _recall(name: str, what: str, model: RNNConfig | GPTConfig, learning_rate: float = 3e-3) -> Recipe:
+    about = f"{what} that recalls a symbol 100 steps later (data.gap)"
+    return _memory(name, about, GeneratedData(task="recall", gap=100), model, 1000, learning_rate)
+
+
+def recall_rnn() -> Recipe:
+    """Elman's network, with as many parameters as the others; it forgets."""
+    return _recall("recall-rnn", "an Elman network", RNNConfig(cell="tanh", depth=1, dim=128, embedding=64))
+
+
+def recall_lstm() -> Recipe:
+    """The LSTM, its forget gates open from the start."""
+    model = RNNConfig(cell="lstm", depth=1, dim=64, forget_bias=5.0)
+    return _recall("recall-lstm", "an LSTM", model)
+
+
+def recall_gru() -> Recipe:
+    """The GRU."""
+    return _recall("recall-gru", "a GRU", RNNConfig(cell="gru", depth=1, dim=75, embedding=64))
+
+
+def recall_gpt() -> Recipe:
+    """One block of a GPT, which looks the symbol up; `model.context` must hold a row, gap + 1 tokens."""
+    model = GPTConfig(depth=1, dim=64, heads=4, hidden=128, context=1024)
+    return _recall("recall-gpt", "a GPT of one block", model)
+
+
+def adding_lstm() -> Recipe:
+    """The adding problem over 100 steps."""
+    return _memory(
+        "adding-lstm",
+        "an LSTM that adds two marked numbers of 100",
+        GeneratedData(task="adding", length=100),
+        RNNConfig(cell="lstm", depth=1, dim=64, pool="last"),
+        1000,
+    )
+
+
+def copy_lstm() -> Recipe:
+    """Five symbols, copied after 20 steps."""
+    return _memory(
+        "copy-lstm",
+        "an LSTM that copies five symbols after 20 steps",
+        GeneratedData(task="copy", length=5, gap=20),
+        RNNConfig(cell="lstm", depth=1, dim=128, embedding=32),
+        1000,
+    )
+
+
+def parity_lstm() -> Recipe:
+    """The running parity of 64 bits."""
+    return _memory(
+        "parity-lstm",
+        "an LSTM that tells odd from even at each of 64 bits",
+        GeneratedData(task="parity", length=64),
+        RNNConfig(cell="lstm", depth=1, dim=32),
+        1000,
+    )
+
+
+def dyck_lstm() -> Recipe:
+    """Two kinds of brackets, 40 of them."""
+    return _memory(
+        "dyck-lstm",
+        "an LSTM that closes brackets of two kinds",
+        GeneratedData(task="dyck", symbols=2, length=40),
+        RNNConfig(cell="lstm", depth=1, dim=64),
+        1000,
+    )
