@@ -14,13 +14,15 @@ __all__ = ["images_of", "read_inputs"]
 LARGEST_FILE = 100_000_000
 
 
-def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
-    """A name and a value for each input: a path for an image, a mapping of column to value for a row.
+def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
+    """A name and a value for each input: a path for a file, a mapping of column to value for a row.
 
     Args:
         words: files (`.csv`, `.tsv`, `.json`, `.jsonl` and `.ndjson` hold rows, anything else is an image),
             folders (every image in them, at any depth, by name), or `name=value` words that together make
             one row.
+        kind: of the data the model was trained on: a file of a series is one input, and folders hold sounds for
+            a model of sound.
     """
     pairs = [word for word in words if "=" in word and not Path(word).exists()]
     if pairs and len(pairs) < len(words):
@@ -33,20 +35,33 @@ def read_inputs(words: Sequence[str]) -> list[tuple[str, Any]]:
     for word in words:
         path = Path(word)
         if path.is_dir():
-            found += [(str(file), file) for file in images_of(path)]
+            found += [(str(file), file) for file in _files_of(path, kind)]
             continue
         if not path.is_file():
             raise UserError(
                 f"{path} is not a file",
                 hint="give image files or folders, a CSV or JSON file, or name=value words",
             )
-        rows = _rows(path)
+        rows = None if kind == "series" else _rows(path)
         found += (
             [(str(path), path)] if rows is None else [(f"{path}:{n}", row) for n, row in enumerate(rows, 1)]
         )
     if not found:
         raise UserError("there are no rows in " + ", ".join(words))
     return found
+
+
+def _files_of(folder: Path, kind: str) -> list[Path]:
+    if kind == "series":
+        raise UserError(f"{folder} is a folder", expected="a file of one series")
+    if kind != "sound":
+        return images_of(folder)
+    from descent.data.soundfiles import sound_files
+
+    files = sound_files(folder)
+    if not files:
+        raise UserError(f"there is no sound file in {folder}")
+    return files
 
 
 def images_of(folder: Path) -> list[Path]:

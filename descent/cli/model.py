@@ -121,7 +121,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="FILE|FOLDER|NAME=VALUE",
-            help="Images, or folders of them; or rows: a CSV or JSON file, or name=value words.",
+            help="Images or recordings, or folders of them; rows: a CSV or JSON file, or name=value words; "
+            "a series: its CSV.",
         ),
     ],
     top: Annotated[
@@ -133,11 +134,12 @@ def predict(
     checkpoint: Checkpoint = "best",
     as_json: Json = False,
 ) -> None:
-    """Predict the class of images, or the class or value of rows.
+    """Predict the class of images or recordings, the class or value of rows, or how a series goes on.
 
-    A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
+    A broken file is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
-    items, loaded = read_inputs(inputs), open_model(model, checkpoint)
+    loaded = open_model(model, checkpoint)
+    items = read_inputs(inputs, str(loaded.preparation.get("kind", "")))
     if isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
         _check_names(items[0][1], loaded.preparation)
     names, broken = [name for name, _ in items], []
@@ -154,7 +156,7 @@ def predict(
                 note(f"left out: {result.what}")
 
     if not print_predictions(results(), names, loaded.labels or (), top, as_json):
-        raise UserError(f"none of {len(broken):,} images could be read")
+        raise UserError(f"none of {len(broken):,} files could be read")
     if any(str(Path(word)) in broken for word in inputs):
         raise typer.Exit(1)
 
@@ -180,6 +182,10 @@ def generate(
     stop: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of a model of music: the MIDI file to write.")
+    ] = None,
+    bars: Annotated[int, typer.Option(metavar="N", min=1, help="Of music: bars to write.")] = 16,
     beams: Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")] = 1,
     precision: Annotated[
         str, typer.Option(metavar="fp32|bf16", help="What the weights are held in; bf16 is faster here.")
@@ -189,12 +195,22 @@ def generate(
     checkpoint: Checkpoint = "best",
     as_json: Json = False,
 ) -> None:
-    """Let a language model write; prints the prompt and what follows it."""
+    """Let a model write: the prompt and what follows it, what a text becomes, or music.
+
+    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file whose first bars it goes on
+    from. A model of pairs, such as a translator, prints what the prompt becomes.
+    """
     if prompt == "-":
         prompt = sys.stdin.read()
     if precision not in ("fp32", "bf16"):
         raise UserError("--precision", got=precision, expected="fp32 or bf16")
     loaded = open_model(model, checkpoint, precision=precision)
+    if loaded.preparation.get("kind") in ("frames", "voices"):
+        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        _compose(loaded, out, bars, prompt, {**_given(given), "seed": seed}, as_json)
+        return
+    if out is not None:
+        raise UserError("--out is for models of music", hint="descent generate RUN > FILE keeps a text")
     chosen = {
         "temperature": temperature,
         "top_k": top_k,
@@ -204,14 +220,14 @@ def generate(
     }
     settings: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
-        **{name: value for name, value in chosen.items() if value is not None},
+        **_given(chosen),
         "seed": seed,
         "stop": list(stop or ()),
         "sliding": sliding,
     }
     if stream and beams == 1 and not as_json:
         pieces = loaded.stream(prompt, **settings)  # what is wrong shows before anything is printed
-        print_text(prompt, end="")
+        print_text("" if loaded.translates else prompt, end="")
         for piece in pieces:
             print_text(piece, end="")
         print_text("")
@@ -219,11 +235,31 @@ def generate(
         _write_at_once(loaded, prompt, {**settings, "beams": beams}, as_json)
 
 
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _compose(
+    loaded: Loaded, out: Path | None, bars: int, prompt: str, settings: dict[str, Any], as_json: bool
+) -> None:
+    """Writes music into a file beside its picture, and prints their paths."""
+    from descent.runs.piano_roll import compose, opening
+
+    beginning = opening(prompt, loaded.preparation) if prompt else None
+    target = out or Path(f"{Path(loaded.name).name or 'tune'}.mid")
+    tune = compose(loaded.model, loaded.preparation, target, bars=bars, prompt=beginning, **settings)
+    if as_json:
+        facts = {"midi": str(tune.midi), "picture": str(tune.picture)}
+        print_json({**facts, "steps": tune.steps, "prompt": tune.prompt, "notes": tune.notes})
+    else:
+        print_text(f"{tune.midi}\n{tune.picture}")
+
+
 def _write_at_once(loaded: Loaded, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
     started = time.monotonic()
     done = loaded.complete([prompt], **settings)[0]
     if not as_json:
-        print_text(prompt + done.text)
+        print_text(done.text if loaded.translates else prompt + done.text)
         return
     print_json(
         {

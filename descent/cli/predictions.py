@@ -14,6 +14,8 @@ from descent.runs.metrics import finite
 
 __all__ = ["print_predictions"]
 
+NUMBER, TIME = 12, 19
+"""Widths of a forecast's columns."""
 SHOWN = 3
 """The classes of a line, unless told."""
 WIDEST = 60
@@ -52,18 +54,33 @@ def print_predictions(
 
 
 def _heading(result: dict[str, Any], widths: tuple[int, int]) -> str:
+    if "forecast" in result:
+        names = [name for name in result["forecast"][0] if name not in ("time", "quantiles")]
+        return "  ".join([_filled("time", TIME), *(name.rjust(NUMBER) for name in names)])
+    if "text" in result:
+        return f"{_filled('input', widths[0])}  heard"
     if "label" not in result:
         return f"{_filled('input', widths[0])}  value"
     return f"{_filled('input', widths[0])}  {_filled('class', widths[1])}  probability  then"
 
 
 def _line(result: dict[str, Any], widths: tuple[int, int], top: int) -> str:
+    if "forecast" in result:
+        return "\n".join(map(_step, result["forecast"]))
     name = _filled(result["input"], widths[0])
+    if "text" in result:
+        return f"{name}  {result['text']}"
     if "label" not in result:
         return f"{name}  {_value(result['value'])}"
     others = ", ".join(f"{label} {percent(share)}" for label, share in _ranked(result)[1:top])
     share = percent(result["probability"])
     return f"{name}  {_filled(result['label'], widths[1])}  {share:>11}  {others}".rstrip()
+
+
+def _step(row: dict[str, Any]) -> str:
+    """One step of a forecast: its time, and each column's value."""
+    values = [f"{value:.6g}".rjust(NUMBER) for key, value in row.items() if key not in ("time", "quantiles")]
+    return "  ".join([_filled(row["time"], TIME), *values])
 
 
 def _cut(result: dict[str, Any], top: int | None) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from descent.errors import UserError
 
 __all__ = ["Step", "Times", "calendar", "infer", "parse_time", "rounds", "written"]
 
-Times = NDArray[np.datetime64]
+Times = np.ndarray
+"""One dimension, of `datetime64[us]` (a type that shape checkers do not know)."""
 Unit = Literal["microseconds", "months", "weekdays", "rows"]
 
 SECOND = 1_000_000
@@ -30,7 +31,7 @@ _ROUNDS: dict[Calendar, int] = {
 }  # fmt: skip
 _WRITTEN = re.compile(
     r"(\d{4})([-/.])(\d{1,2})(?:\2(\d{1,2}))?"
-    r"(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?",
+    r"(?:[ T]+(\d{1,2})(?::(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?)?)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?",
     re.ASCII,
 )
 

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from descent.data.entry_types import RAW, Entry, File, files
 from descent.data.image_entries import IMAGES
+from descent.data.music_entries import MUSIC
+from descent.data.pair_entries import PAIRS
+from descent.data.series_entries import SERIES
+from descent.data.sound_entries import SOUNDS
 
 __all__ = ["ALL", "Entry", "File"]
 
@@ -125,6 +129,10 @@ ALL = (
         ),
     ),
     *IMAGES,
+    *SERIES,
+    *SOUNDS,
+    *MUSIC,
+    *PAIRS,
     Entry(
         "housing",
         "California districts of the 1990 census, 20,640 rows: predict median_house_value; total_bedrooms "

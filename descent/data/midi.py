@@ -25,7 +25,7 @@ __all__ = ["KEYS", "LOWEST", "SUFFIXES", "Roll", "notes", "read_midi", "write_mi
 
 LOWEST, KEYS = 21, 88
 SUFFIXES = (".mid", ".midi")
-Roll = Bool[np.ndarray, "time 88"]
+Roll = Bool[np.ndarray, "_ 88"]
 
 MAX_BYTES = 4 << 20
 MAX_STEPS = 100_000

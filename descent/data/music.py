@@ -26,7 +26,7 @@ from descent.errors import UserError
 
 __all__ = ["Pieces", "Voices", "load_music", "read_frames", "read_voices", "rolls_of"]
 
-Voices = Int[np.ndarray, "time voices"]
+Voices = Int[np.ndarray, "_ voices"]
 """The MIDI note of each voice at each step, -1 where it is silent; the highest voice first."""
 Piece = NDArray[Any]
 _NAMED = {1: ("melody",), 4: ("soprano", "alto", "tenor", "bass")}

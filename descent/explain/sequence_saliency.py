@@ -1,7 +1,8 @@
 """Which steps of a sequence an answer hangs on: its gradient by the embedded tokens, or by the features.
 
 Simonyan, Vedaldi, Zisserman (2014), "Deep Inside Convolutional Networks", section 3.1; for words: Li, Chen,
-Hovy, Jurafsky (2016), "Visualizing and Understanding Neural Models in NLP", section 5. Times the input: Denil, Demiraj, de Freitas (2014), "Extraction of Salient Sentences from Labelled Documents".
+Hovy, Jurafsky (2016), "Visualizing and Understanding Neural Models in NLP", section 5. Times the
+input: Denil, Demiraj, de Freitas (2014), "Extraction of Salient Sentences from Labelled Documents".
 
 Legend: T steps, D numbers that a step is embedded in.
 """
@@ -90,8 +91,8 @@ def sequence_saliency(
         slope_TD.numpy() if floats else None,
         where,
         wanted,
-        float(answer[wanted]),
-        float(answer.softmax(0)[wanted]),
+        float(answer.detach()[wanted]),
+        float(answer.detach().softmax(0)[wanted]),
         tuple(pieces),
     )
 

@@ -27,7 +27,7 @@ from descent.generation.settings import Settings
 
 __all__ = ["FrameSettings", "sample_frames", "sample_voices", "voice_rule"]
 
-Voices = Int[np.ndarray, "time voices"]
+Voices = Int[np.ndarray, "_ voices"]
 Preparation = Mapping[str, Any]
 
 

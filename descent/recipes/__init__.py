@@ -55,6 +55,24 @@ CATALOG: dict[str, Entry] = {
     "copy-lstm": Entry("copying after a gap by an LSTM (generated data)", "memory", "copy_lstm"),
     "parity-lstm": Entry("running parity by an LSTM (generated data)", "memory", "parity_lstm"),
     "dyck-lstm": Entry("balanced brackets by an LSTM (generated data)", "memory", "dyck_lstm"),
+    "lstm-etth1": Entry("an LSTM that forecasts transformer loads and temperature", "series", "lstm_etth1"),
+    "dlinear-etth1": Entry("the linear forecaster DLinear on the same series", "series", "dlinear_etth1"),
+    "lstm-fsdd": Entry("an LSTM that hears spoken digits", "sound", "lstm_fsdd"),
+    "cnn-fsdd": Entry("a small CNN that hears spoken digits", "sound", "cnn_fsdd"),
+    "lstm-fsdd-ctc": Entry("an LSTM that hears strings of spoken digits, by CTC", "ctc", "lstm_fsdd_ctc"),
+    "gru-chorales": Entry("a GRU on the frames of Bach's chorales", "music", "gru_chorales"),
+    "lstm-chorales-voices": Entry(
+        "an LSTM that writes chorales in four voices", "music", "lstm_chorales_voices"
+    ),
+    "lstm-dates-bahdanau": Entry(
+        "written dates to numbers, with additive attention (embedded, no download)", "pairs", "lstm_dates_bahdanau"
+    ),
+    "lstm-dates-luong": Entry(
+        "written dates to numbers, with multiplicative attention (embedded, no download)", "pairs", "lstm_dates_luong"
+    ),
+    "lstm-dates-none": Entry(
+        "written dates to numbers, without attention (embedded, no download)", "pairs", "lstm_dates_none"
+    ),
     "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
     "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
     "gpt-shakespeare-short": Entry(

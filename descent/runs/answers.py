@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,7 @@ def heard(model: nn.Module, preparation: Mapping[str, Any], item: Any) -> tuple[
     return outputs.float().cpu(), clip["lengths"]
 
 
-def forecast(
-    model: nn.Module, preparation: Mapping[str, Any], path: str | Path, quantiles: Sequence[float]
-) -> dict[str, Any]:
+def forecast(model: nn.Module, preparation: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
     """What follows the last row of a file, in the units of its columns.
 
     Raises:
@@ -40,7 +38,7 @@ def forecast(
     window = prepare_series(preparation, path)
     with torch.inference_mode():
         outputs = model(**{name: at_home(model, value) for name, value in window.batch().items()})
-    return {"forecast": forecast_values(preparation, outputs[0].float().cpu(), window.times, quantiles)}
+    return {"forecast": forecast_values(preparation, outputs[0].float().cpu(), window.times, preparation["quantiles"])}
 
 
 def _device(model: nn.Module) -> torch.device:

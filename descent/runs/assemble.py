@@ -86,6 +86,8 @@ def load_data(
         dataset, start = load_examples(_with_task(recipe), progress), recipe.transfer
         if start is not None and start.mean:
             renormalise(dataset, start.mean, start.std)
+        if isinstance(recipe.objective, ForecastConfig):
+            dataset.preparation["quantiles"] = list(recipe.objective.quantiles)
         return dataset, None
     if isinstance(recipe.data, PairsData):
         pairs = read_pairs(recipe.data, progress)

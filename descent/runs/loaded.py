@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,14 @@ from descent.data import prepare_image, prepare_row, restore_target
 from descent.errors import UserError
 from descent.evaluation import Views, at_home, averaged_logits, class_shares
 from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, prepare, stream
+from descent.generation.ctc import decode_words
+from descent.generation.translate import begin, translate
+from descent.runs.answers import KINDS, forecast, heard
 from descent.runs.assemble import Parts
 from descent.text import Tokenizer
 from descent.weights.export import export
 
+Answer = TypeVar("Answer")
 NUMBERS = 64 * 3 * 224 * 224
 """The most numbers in a batch of inputs."""
 
@@ -76,7 +80,8 @@ class Loaded:
         """The text that follows a prompt.
 
         Args:
-            prompt: where to start; an empty one starts a new document.
+            prompt: where to start; an empty one starts a new document. For an encoder-decoder, the text
+                that it turns into another.
             beams: over 1, the most probable text found by beam search of that width (no sampling).
             stop: texts at which to end; they are not part of the result.
             settings: fields of `descent.generation.Settings`: max_new_tokens, temperature, top_k, top_p,
@@ -89,6 +94,8 @@ class Loaded:
     ) -> list[Completion]:
         """What follows each prompt, with tokens and their log-probabilities."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
+        if self.translates:
+            return translate(self._prepared(), prompts, tokenizer, chosen, beams=beams)
         rows = [self._encode(prompt) for prompt in prompts]
         if beams > 1:
             return self._beams(rows, beams, chosen)
@@ -104,19 +111,22 @@ class Loaded:
     def stream(self, prompt: str = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
         """Like `generate`, piece by piece as it is written; never half a character."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
-        rows = [self._encode(prompt)]
-        steps = stream(self._prepared(), rows, chosen, detokenise=tokenizer.stream)
+        model, rows = self._prepared(), [self._encode(prompt)]
+        if self.translates:
+            model, rows = begin(model, [prompt], tokenizer)
+        steps = stream(model, rows, chosen, detokenise=tokenizer.stream)
         return (step.text for step in steps if step.text)
 
     def predict(self, inputs: Sequence[Any] | Any) -> list[dict[str, Any]]:
         """One prediction for each input.
 
         Args:
-            inputs: for images paths or PIL images; for rows mappings of column to value.
+            inputs: for images paths or PIL images; for rows mappings of column to value; for sound and series
+                paths.
 
         Returns:
             For classes `label`, `probability` and `probabilities`; for numbers `value`, in the units of the
-            data.
+            data; for strings of sounds `text`, `score` and `words`; for series `forecast`, one row a step.
         """
         listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         found: list[dict[str, Any]] = []
@@ -129,6 +139,9 @@ class Loaded:
     def predictions(self, inputs: Sequence[Any]) -> Iterator[dict[str, Any] | UserError]:
         """For each input, in order, its prediction, or what was wrong with it; in batches of bounded size."""
         kind = self.preparation.get("kind")
+        if kind in KINDS:
+            yield from (self._tried(item, self._answer) for item in inputs)
+            return
         if kind not in ("table", "images"):
             raise self.unprepared() or UserError(
                 f"{self.name or 'this model'} predicts no classes or values", hint=self._use()
@@ -139,17 +152,26 @@ class Loaded:
         size = math.prod(self.preparation.get("shape") or (len(self.preparation.get("features", ())),))
         count = max(1, min(256, NUMBERS // max(size, 1)))
         for start in range(0, len(inputs), count):
-            prepared = [self._tried(item) for item in inputs[start : start + count]]
+            prepared = [self._tried(item, self._prepare) for item in inputs[start : start + count]]
             good = [item for item in prepared if isinstance(item, Tensor)]
             outputs = iter(self._outputs(torch.stack(good)) if good else ())
             for item in prepared:
                 yield self._prediction(next(outputs)) if isinstance(item, Tensor) else item
 
-    def _tried(self, item: Any) -> Tensor | UserError:
+    def _tried(self, item: Any, use: Callable[[Any], Answer]) -> Answer | UserError:
         try:
-            return self._prepare(item)
+            return use(item)
         except UserError as error:
             return error
+
+    def _answer(self, item: Any) -> dict[str, Any]:
+        """What is said of one recording, or of what follows a series."""
+        if self.preparation["kind"] == "series":
+            return forecast(self.model, self.preparation, item)
+        outputs, lengths = heard(self.model, self.preparation, item)
+        if self.preparation.get("strings"):
+            return decode_words(outputs, lengths, self.labels or ())[0]
+        return self._prediction(outputs[0])
 
     def _outputs(self, batch: Tensor) -> Tensor:
         inputs = at_home(self.model, batch)
@@ -157,6 +179,11 @@ class Loaded:
         model = self._prepared() if inputs.dtype == torch.float32 else self.model
         with torch.inference_mode():
             return averaged_logits(model, inputs, self.tta).cpu()
+
+    @property
+    def translates(self) -> bool:
+        """Whether it turns a text into another, rather than going on with it."""
+        return self.preparation.get("kind") == "pairs"
 
     def unprepared(self) -> UserError | None:
         """The error for a model of images that came without a word on how they are prepared, if it is one."""
@@ -225,7 +252,7 @@ class Loaded:
     def _settings(self, stop: Sequence[str], settings: Mapping[str, Any]) -> Settings:
         tokenizer = self._text()
         given = {
-            "temperature": 0.8,
+            "temperature": 0.0 if self.translates else 0.8,
             **self.defaults,
             **settings,
             "stop": list(stop),

@@ -138,26 +138,30 @@ def draw_roll(
         about: a line of facts below it.
         begun: steps that were given, set apart by a line and paler.
     """
+    from matplotlib.patches import Patch
+
     length = max(len(roll) for roll in tracks.values())
     bars = length / (BEATS * per_quarter)
     with drawing(min(max(0.62 * bars + 1.6, 6.0), 20.0), 4.6) as figure:
         axes = figure.add_subplot()
-        for (name, roll), color in zip(tracks.items(), _COLORS * len(tracks), strict=False):
-            _draw_track(axes, roll, name, color, per_quarter, begun)
+        colors = dict(zip(tracks, _COLORS * len(tracks), strict=False))
+        for name, roll in tracks.items():
+            _draw_track(axes, roll, colors[name], per_quarter, begun)
         if begun:
             axes.axvline(begun / (BEATS * per_quarter), color=INK, linewidth=1.0, linestyle=":")
         axes.set_xlim(0, max(bars, 1))
         axes.set_xlabel("bar")
         _pitches(axes, tracks)
         if len(tracks) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.0)
+            handles = [Patch(facecolor=color, label=name) for name, color in colors.items()]
+            axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.0)
         headline(figure, title, about)
         return save(figure, path)
 
 
-def _draw_track(axes: Axes, roll: Roll, name: str, color: str, per_quarter: int, begun: int) -> None:
+def _draw_track(axes: Axes, roll: Roll, color: str, per_quarter: int, begun: int) -> None:
     from matplotlib.collections import PatchCollection
-    from matplotlib.patches import Patch, Rectangle
+    from matplotlib.patches import Rectangle
 
     bar, held = BEATS * per_quarter, notes(roll)
     for given in (True, False):
@@ -170,7 +174,6 @@ def _draw_track(axes: Axes, roll: Roll, name: str, color: str, per_quarter: int,
         axes.add_collection(
             PatchCollection(boxes, facecolor=color, edgecolor="white", linewidth=0.4, alpha=alpha)
         )
-    axes.add_patch(Patch(facecolor=color, label=name))
 
 
 def _pitches(axes: Axes, tracks: Mapping[str, Roll]) -> None:

@@ -18,6 +18,7 @@ from descent.data.series_config import SeriesData
 from descent.data.sound_config import SoundData
 from descent.models.airbench import AirbenchConfig
 from descent.models.alexnet import AlexNetConfig
+from descent.models.dlinear import DLinearConfig
 from descent.models.dscnn import DSCNNConfig
 from descent.models.forecaster import ForecasterConfig
 from descent.models.gpt import GPTConfig
@@ -56,6 +57,7 @@ ModelConfig = (
     | ViTConfig
     | RNNConfig
     | ForecasterConfig
+    | DLinearConfig
     | DSCNNConfig
     | Seq2SeqConfig
     | GPTConfig

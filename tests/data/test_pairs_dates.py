@@ -65,16 +65,13 @@ def test_no_form_can_be_read_as_two_days():
             assert meant.setdefault(written(day, number).lower(), day) == day
 
 
-def test_forms_and_letters_are_spread_evenly():
-    counts = [0] * len(BY_HAND)
-    shapes = {re.sub(r"\d+", "0", text): index for index, text in enumerate(BY_HAND) if text.isascii()}
-    for day, text in dates():
-        if (index := shapes.get(re.sub(r"\d+", "0", text))) is not None and text.isascii():
-            counts[index] += 1
-        assert str(day.day) in text or not text[0].isdigit() or not text.isascii()
-    plain = [counts[index] for index in (11, 12, 13, 14)]  # only digits and marks: letters change nothing
-    assert min(counts[11], counts[12] + counts[13]) > 1450
-    assert sum(plain) > 6000
+def test_forms_and_letters_are_equally_frequent():
+    texts = [text for _, text in dates()]
+    for shape in (r"\d+\.\d+\.\d{4}", r"\d+/\d+/\d{4}", r"\d{4}/\d+/\d+", r"\d{8}", r"民国\d+年\d+月\d+日"):
+        assert len([text for text in texts if re.fullmatch(shape, text)]) == pytest.approx(36525 / 22, abs=120)
+    sundays = [text for text in texts if re.match("(?i)sunday", text)]
+    assert len([text for text in sundays if text.islower()]) == pytest.approx(len(sundays) / 4, rel=0.3)
+    assert len([text for text in sundays if text.isupper()]) == pytest.approx(len(sundays) / 4, rel=0.3)
 
 
 def test_the_splits_are_of_days():

@@ -78,7 +78,7 @@ def test_the_beginning_of_a_piece_of_the_data_can_be_gone_on_from(tmp_path, fram
     tune = compose(frames_model, FRAMES, tmp_path / "tune.mid", bars=1, prompt=prompt, temperature=0)
     assert np.array_equal(read_midi(tune.midi, 1)[0][:8], roll[:8])
     for split, number in (("test", 3), ("test", 0), ("train", 1)):
-        with pytest.raises(UserError, match="no such piece|no split"):
+        with pytest.raises(UserError, match=r"no such piece|no split"):
             opening_of(data, split, number)
 
 
