@@ -1,4 +1,4 @@
-"""`descent explain`: what a classifier of images looks at, as a figure."""
+"""`descent explain`: what a network looks at, and what a recurrent one remembers, as a figure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from descent.cli.explain_sequences import Asked, explain_sequence
 from descent.cli.inputs import images_of
 from descent.cli.places import find_run
 from descent.cli.terminal import note, print_json, print_table, print_text
-from descent.errors import UserError
-from descent.explain.names import TABLE, that
+from descent.errors import UserError, unknown
+from descent.explain.names import SEQUENCES, TABLE, that
 from descent.runs.figure import png
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ MethodName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"One of {', '.join(TABLE)}, or all that give one map an image.",
+        help=f"Of images: {', '.join(TABLE)}, or all that give one map an image. "
+        f"Of sequences: {', '.join(SEQUENCES)}.",
         show_default="gradcam",
     ),
 ]
@@ -50,7 +52,8 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="IMAGE",
-            help="Image files, folders of them, or test:17 for an example of the run's data.",
+            help="Image files, folders of them, a recording, a series, or test:17 for an example of "
+            "the run's data.",
         ),
     ] = None,
     method: MethodName = None,
@@ -58,6 +61,19 @@ def explain(
     target: Annotated[
         str | None,
         typer.Option(metavar="CLASS", help="The class to explain.", show_default="the predicted one"),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="The text to explain.", show_default="a piece of the run's data")
+    ] = None,
+    unit: Annotated[
+        list[int] | None,
+        typer.Option(
+            metavar="N", help="For units: which, of the last layer.", show_default="those that vary most"
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN", help="For gradient-distance: a run to draw beside this one."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The PNG to write.", show_default="explain-METHOD.png")
@@ -74,7 +90,7 @@ def explain(
     ] = "best",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Draw what a classifier of images looks at; prints the figure's path.
+    """Draw what a network looks at, or remembers over time; prints the figure's path.
 
     A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
@@ -84,6 +100,12 @@ def explain(
         return
     method = method or ("all" if sanity else "gradcam")
     out = png(out or f"explain-{'sanity' if sanity else method}.png")
+    if _over_time(loaded, method, text) and not sanity:
+        asked = Asked(run, method, images or [], text, layer, unit or [], target, against or [], checkpoint)
+        explain_sequence(loaded, asked, out, as_json)
+        return
+    if text is not None or unit or against:
+        raise UserError("--text, --unit and --against are for models that read over time")
     inputs, names, broken = _images(loaded, run, images or [])
     if sanity:
         if layer is not None:
@@ -96,6 +118,14 @@ def explain(
         _print_found(found, found.draw(out), as_json)
     if broken or not good:
         raise typer.Exit(1)
+
+
+def _over_time(loaded: Loaded, method: str, text: str | None) -> bool:
+    """Whether a view of a sequence is asked for, rather than one of images."""
+    of_images = loaded.preparation.get("kind") in ("images", "table")
+    if method not in SEQUENCES and text is not None and not of_images:
+        raise unknown("view of a sequence", method, SEQUENCES)
+    return method in SEQUENCES and not (method == "saliency" and of_images)
 
 
 def _print_found(found: Explanation, path: Path, as_json: bool) -> None:

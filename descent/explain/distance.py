@@ -73,8 +73,9 @@ def gradient_distance(
     Args:
         model: any over tokens or over features: RNN, LSTM, GRU, GPT.
         batch: as in training; `targets`, `lengths` and padding are respected.
-        positions: the steps t, or how many, evenly spread over those with `furthest` steps before them.
-        furthest: the greatest distance; three quarters of the row by default, all of it for one answer a row.
+        positions: the steps t, or how many of those with a target and `furthest` steps before them.
+        furthest: the greatest distance; by default three quarters of the row, or as far as the first target
+            is from the start where that is more.
 
     Raises:
         UserError: the model reads no sequence, or the row is too short for what is asked.
@@ -88,8 +89,10 @@ def gradient_distance(
             reach_of = int(last_B.min()) if furthest is None else furthest
             chosen = (-1,)
         else:
-            reach_of = (3 * (steps - 1)) // 4 if furthest is None else furthest
-            chosen = _spread(positions, reach_of, steps)
+            scored_T = valid.any(0).nonzero().flatten().cpu()
+            first = int(scored_T.min()) if len(scored_T) else 0
+            reach_of = max((3 * (steps - 1)) // 4, first) if furthest is None else furthest
+            chosen = _spread(positions, scored_T[scored_T >= reach_of].tolist())
         _check(reach_of, chosen, steps)
         total, rows = torch.zeros(reach_of + 1, dtype=torch.float64), 0
         for t in chosen:
@@ -136,11 +139,12 @@ def _lengths(batch: Mapping[str, Tensor], leaf: Tensor) -> Tensor:
     return torch.full((len(leaf),), leaf.shape[1]) if held is None else held
 
 
-def _spread(positions: int | Sequence[int], furthest: int, steps: int) -> tuple[int, ...]:
+def _spread(positions: int | Sequence[int], places: Sequence[int]) -> tuple[int, ...]:
+    """The positions that are asked for, or so many of those there are."""
     if not isinstance(positions, int):
         return tuple(positions)
-    places = np.linspace(furthest, steps - 1, max(1, positions)).round().astype(int)
-    return tuple(int(place) for place in np.unique(places))
+    chosen = np.linspace(0, len(places) - 1, min(max(1, positions), len(places))).round().astype(int)
+    return tuple(places[place] for place in chosen)
 
 
 def _check(furthest: int, positions: Sequence[int], steps: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "TABLE", "Method", "that"]
+__all__ = ["METHODS", "SEQUENCES", "TABLE", "Method", "that"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,14 @@ TABLE = {
     "maximise": Method("Activation maximisation", is_map=False, takes_layer=True, takes_images=False),
 }
 METHODS = (*TABLE, "all")
+SEQUENCES = {
+    "gates": "Gates over time",
+    "hidden": "Hidden states",
+    "units": "Units over the text",
+    "saliency": "Saliency",
+    "gradient-distance": "How far back the gradient reaches",
+}
+"""The views of a model that reads over time, and their titles; saliency has one for images, too."""
 
 
 def that(trait: str) -> tuple[str, ...]:

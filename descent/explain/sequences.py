@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from descent.data.pairs import source_ids
 from descent.errors import UserError
 from descent.explain.probes import at_rest
 from descent.objectives.objective import Batch, model_inputs
@@ -31,6 +33,7 @@ __all__ = [
     "embedding",
     "pieces_of",
     "steps_of_example",
+    "steps_of_file",
     "steps_of_text",
 ]
 
@@ -70,9 +73,43 @@ def steps_of_text(loaded: Loaded, text: str) -> Steps:
     ids = loaded.tokenizer.encode(text)
     if not ids:
         raise UserError("there is no text to explain", expected="one character or more")
+    if loaded.preparation.get("kind") == "pairs":
+        return _source(loaded.tokenizer, source_ids(text, loaded.tokenizer), loaded.preparation["start"])
     start = list(loaded.preparation.get("start") or ()) if loaded.preparation.get("marked") else []
     ids = [*start, *ids]
     return Steps({"tokens": torch.tensor([ids])}, pieces_of(loaded.tokenizer, ids), "the given text")
+
+
+def _source(tokenizer: Tokenizer, ids: list[int], start: list[int]) -> Steps:
+    """What an encoder reads, before a decoder that has written nothing."""
+    batch = {
+        "source": torch.tensor([ids]),
+        "source_lengths": torch.tensor([len(ids)]),
+        "tokens": torch.tensor([start]),
+    }
+    return Steps(batch, pieces_of(tokenizer, ids), "the given text")
+
+
+def steps_of_file(loaded: Loaded, path: Path) -> Steps:
+    """A recording, or a table whose last rows a series goes on from, as the model takes it.
+
+    Raises:
+        UserError: the model takes neither, or the file cannot be used.
+    """
+    kind = loaded.preparation.get("kind")
+    if kind == "sound":
+        from descent.data.sound import prepare_clip
+
+        return Steps(prepare_clip(loaded.preparation, path), (), path.name)
+    if kind == "series":
+        from descent.data.series_new import prepare_series
+
+        return Steps(prepare_series(loaded.preparation, path).batch(), (), path.name)
+    raise UserError(
+        f"{loaded.name or 'this model'} reads no such file",
+        got=str(path),
+        expected='an example of its data such as test:0, or --text "..."',
+    )
 
 
 def steps_of_example(split: Split, number: int, tokenizer: Tokenizer | None = None, name: str = "") -> Steps:

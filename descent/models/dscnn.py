@@ -92,7 +92,7 @@ class DSCNN(nn.Module):
         x_BCTM = self.first(F.pad(inputs[:, None], padding))
         lengths = (lengths - 1) // self.config.stride[0] + 1
         real = _real(lengths, x_BCTM.shape[2])
-        x_BCTM = F.relu(self.norm(x_BCTM, real))
+        x_BCTM = self.norm(x_BCTM, real)
         for block in self.blocks:
             x_BCTM = block(x_BCTM, real)
         pooled_BC = x_BCTM.mean(3).sum(2) / lengths[:, None].clamp(min=1)
@@ -112,12 +112,12 @@ class SeparableConvolution(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels time bands"], real: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch channels time bands"]:
-        x = F.relu(self.depthwise_norm(self.depthwise(x), real))
-        return F.relu(self.pointwise_norm(self.pointwise(x), real))
+        x = self.depthwise_norm(self.depthwise(x), real)
+        return self.pointwise_norm(self.pointwise(x), real)
 
 
 class FrameNorm(nn.Module):
-    """Batch norm of the real frames alone; the others come out as 0."""
+    """ReLU after batch norm of the real frames alone; the others come out as 0."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -126,11 +126,12 @@ class FrameNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch channels time bands"], real: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch channels time bands"]:
-        frames_BTCM = x.transpose(1, 2)
-        normed_NCM = self.norm(frames_BTCM[real])
-        found_BTCM = normed_NCM.new_zeros(frames_BTCM.shape)
-        found_BTCM[real] = normed_NCM
-        return found_BTCM.transpose(1, 2)
+        x_BTMC = x.permute(0, 2, 3, 1)
+        real_NMC = x_BTMC[real]
+        normed_NMC = F.relu(self.norm(real_NMC.flatten(0, 1))).view_as(real_NMC)
+        found_BTMC = normed_NMC.new_zeros(x_BTMC.shape)
+        found_BTMC[real] = normed_NMC
+        return found_BTMC.permute(0, 3, 1, 2)
 
 
 def _real(lengths: Int[Tensor, "batch"], steps: int) -> Bool[Tensor, "batch {steps}"]:

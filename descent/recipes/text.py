@@ -137,7 +137,8 @@ def lstm_shakespeare() -> Recipe:
         data=TextData(source="tinyshakespeare", packing="lanes", length=128).table(),
         tokenizer=TokenizerConfig(kind="char").table(),
         model=RNNConfig(cell="lstm", depth=2, dim=512, embedding=128, dropout=0.3).table(),
-        budget=Budget(steps=900, batch_size=32).table(),
-        evaluation=EvaluationPlan(every=300, batch_size=64).table(),
-        samples=SamplePlan(every=300, prompt="\n", max_new_tokens=400).table(),
+        optimizer=AdamWConfig(learning_rate=8e-3, weight_decay=0.01, betas=(0.9, 0.99)).table(),
+        budget=Budget(steps=1318, batch_size=32).table(),
+        evaluation=EvaluationPlan(every=400, batch_size=64).table(),
+        samples=SamplePlan(every=400, prompt="\n", max_new_tokens=400).table(),
     )

@@ -15,6 +15,7 @@ from descent.config import Config, Field, Items
 from descent.data.pictures import Fit
 from descent.errors import CorruptArtifact, UserError
 from descent.objectives.supervised import LossName
+from descent.runs.noted_sequences import FORMS, SequenceNote, unfit
 
 __all__ = ["checked_preparation"]
 
@@ -89,11 +90,7 @@ class _Text(Config):
     marked: bool = False
 
 
-_FORMS: dict[str, type[_Images] | type[_Table] | type[_Text]] = {
-    "images": _Images,
-    "table": _Table,
-    "text": _Text,
-}
+_FORMS: dict[str, Any] = {"images": _Images, "table": _Table, "text": _Text, **FORMS}
 
 
 class _Noted(Config):
@@ -135,13 +132,15 @@ def checked_preparation(table: Mapping[str, Any], config: Config, where: str) ->
 
 
 def _unfit(
-    noted: _Noted, prepared: _Images | _Table | _Text | None, config: Config
+    noted: _Noted, prepared: _Images | _Table | _Text | SequenceNote | None, config: Config
 ) -> tuple[str, object, str] | None:
     """The first field that does not fit the model: its name, what it is, what was expected."""
     outputs, inputs = getattr(config, "outputs", None), tuple(getattr(config, "inputs", ()))
     if noted.loss == "binary" and outputs != 1:
         return "loss", noted.loss, f"one of a model with {outputs} outputs, and binary has 1"
     classes = 2 if noted.loss == "binary" else outputs
+    if prepared is not None and not isinstance(prepared, _Images | _Table | _Text):
+        return unfit(prepared, config)
     if noted.labels and len(noted.labels) != classes:
         return "labels", f"{len(noted.labels):,} names of classes", f"{classes or 0:,}"
     if isinstance(prepared, _Text):

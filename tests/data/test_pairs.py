@@ -63,7 +63,9 @@ def test_every_pair_comes_once_in_a_sweep(tokenizer):
     split, end = dataset(tokenizer).splits["train"], tokenizer.end
     seen = []
     for batch in sweep(split, 3):
-        for source, length, targets in zip(batch["source"], batch["source_lengths"], batch["targets"], strict=True):
+        for source, length, targets in zip(
+            batch["source"], batch["source_lengths"], batch["targets"], strict=True
+        ):
             written = [index for index in targets.tolist() if index >= 0]
             assert (source[length - 1], written[-1]) == (end, end)
             seen.append((tokenizer.decode(source[: length - 1].tolist()), tokenizer.decode(written[:-1])))

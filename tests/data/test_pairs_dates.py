@@ -68,7 +68,9 @@ def test_no_form_can_be_read_as_two_days():
 def test_forms_and_letters_are_equally_frequent():
     texts = [text for _, text in dates()]
     for shape in (r"\d+\.\d+\.\d{4}", r"\d+/\d+/\d{4}", r"\d{4}/\d+/\d+", r"\d{8}", r"民国\d+年\d+月\d+日"):
-        assert len([text for text in texts if re.fullmatch(shape, text)]) == pytest.approx(36525 / 22, abs=120)
+        assert len([text for text in texts if re.fullmatch(shape, text)]) == pytest.approx(
+            36525 / 22, abs=120
+        )
     sundays = [text for text in texts if re.match("(?i)sunday", text)]
     assert len([text for text in sundays if text.islower()]) == pytest.approx(len(sundays) / 4, rel=0.3)
     assert len([text for text in sundays if text.isupper()]) == pytest.approx(len(sundays) / 4, rel=0.3)
@@ -83,8 +85,9 @@ def test_the_splits_are_of_days():
     }  # fmt: skip
     assert sum(map(len, days.values())) == 36525
     assert len(set().union(*days.values())) == 36525
-    assert dict(found.splits["train"] + found.splits["validation"] + found.splits["test"])[
-        "一九八七年五月三日"
-    ] == "1987-05-03"
+    assert (
+        dict(found.splits["train"] + found.splits["validation"] + found.splits["test"])["一九八七年五月三日"]
+        == "1987-05-03"
+    )
     turned = load_pairs(config.replace(reverse=True), PAIRS[0], [])
     assert [pair[0] for pair in turned.splits["test"]] == days["test"]

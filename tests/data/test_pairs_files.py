@@ -45,7 +45,9 @@ def test_two_files_line_by_line(tmp_path: Path):
 
 
 def test_files_named_for_splits_keep_them(tmp_path: Path):
-    write(tmp_path, train_en="a\nb\nc\nd\n", val_en="e\n", test_en="f\n", train_de="A\nB\nC\nD\n", val_de="E\n")
+    write(
+        tmp_path, train_en="a\nb\nc\nd\n", val_en="e\n", test_en="f\n", train_de="A\nB\nC\nD\n", val_de="E\n"
+    )
     write(tmp_path, test_de="F\n")
     found = read(tmp_path / "*.en", tmp_path / "*.de")
     assert found.splits["validation"] == [("e", "E")]

@@ -63,14 +63,18 @@ def encoded_by_torch(model: Seq2Seq, source: Tensor) -> tuple[Tensor, list[tuple
     layers.load_state_dict(model.encoder.state_dict())
     annotations, ends = layers(model.tokens(source))
     ends = ends if isinstance(ends, tuple) else (ends,)
-    return annotations[0], [tuple(end[2 * layer : 2 * layer + 2].reshape(1, DIM) for end in ends) for layer in (0, 1)]
+    return annotations[0], [
+        tuple(end[2 * layer : 2 * layer + 2].reshape(1, DIM) for end in ends) for layer in (0, 1)
+    ]
 
 
 def cells_by_torch(model: Seq2Seq) -> list[nn.Module]:
     kind = {"lstm": nn.LSTMCell, "gru": nn.GRUCell}[model.config.cell]
     held, made = model.decoder.state_dict(), []
     for layer in (0, 1):
-        weights = {name.removesuffix(f"_l{layer}"): held[name] for name in held if name.endswith(f"_l{layer}")}
+        weights = {
+            name.removesuffix(f"_l{layer}"): held[name] for name in held if name.endswith(f"_l{layer}")
+        }
         made.append(kind(weights["weight_ih"].shape[1], DIM))
         made[-1].load_state_dict(weights)
     return made
