@@ -32,8 +32,8 @@ GATED = ("lstm", "gru")
 def main() -> None:
     options = _parser().parse_args()
     results = []
-    for gap in options.gaps:
-        for seed in options.seeds:
+    for seed in options.seeds:
+        for gap in options.gaps:
             for model in options.models:
                 settings = changes(model, gap, seed, options.steps, options.set)
                 results.append(finished(Path(options.folder), model, gap, seed, settings))
@@ -117,7 +117,7 @@ def table(results: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _cell(runs: Sequence[dict[str, Any]]) -> str:
-    """The mean accuracy in percent; after it each seed's, and where all solved the task how many rows it took."""
+    """The mean accuracy in percent, each seed's, and the rows it took where all solved the task."""
     if not runs:
         return ""
     every = ", ".join(f"{100 * run['accuracy']:.1f}" for run in runs)

@@ -60,20 +60,13 @@ def prepare_series(preparation: Mapping[str, Any], path: str | Path) -> NewWindo
     )  # fmt: skip
     columns, _ = even(ordered(read_columns(config, needed), config.duplicates), config.gaps, step)
     columns, end = _from_origin(columns, names["targets"], history, horizon)
+    ahead = step.after(columns.times[end - 1], horizon)
+    if names["known"]:
+        ahead = _planned_times(columns, end, names["known"], ahead, step)
     values = {}
     for name, column in columns.values.items():
-        future = names["known"] and name in names["known"]
-        own = column if future else column[:end]
+        own = column if name in names["known"] else column[:end]
         values[name], _ = filled(own, config.missing, f"{path}: {name}", columns.times)
-    ahead = step.after(columns.times[end - 1], horizon)
-    given = columns.times[end:]
-    if names["known"] and (len(given) < horizon or (step.unit not in ("rows", "weekdays") and (given != ahead).any())):
-        raise UserError(
-            f"{path}: {', '.join(names['known'])} must be known for the {horizon:,} steps of the forecast",
-            got=f"{len(given):,} rows after {written(columns.times[end - 1])}",
-            expected=f"{horizon:,} rows, their targets left empty",
-        )
-    ahead = given if names["known"] else ahead
     times = np.concatenate([columns.times[:end], ahead])
     marks = calendar(times, preparation["calendar"])
     planned = _scaled(preparation, values, names["known"], len(times))
@@ -100,6 +93,21 @@ def _from_origin(
     window = slice(end - history, end + horizon)
     values = {name: column[window] for name, column in columns.values.items()}
     return Columns(columns.times[window], values, columns.where), history
+
+
+def _planned_times(columns: Columns, end: int, known: Sequence[str], ahead: Times, step: Step) -> Times:
+    """The times of the rows after the history, once they hold the whole plan."""
+    given = columns.times[end:]
+    lacking = [name for name in known if np.isnan(columns.values[name][end:]).any()]
+    on_time = step.unit in ("rows", "weekdays") or np.array_equal(given, ahead)
+    if len(given) == len(ahead) and on_time and not lacking:
+        return given
+    rows = f"{len(given):,} rows after {written(columns.times[end - 1])}"
+    raise UserError(
+        f"{columns.where}: {', '.join(known)} must be known for the {len(ahead):,} steps of the forecast",
+        got=f"{rows}, empty cells in {', '.join(lacking)}" if lacking else rows,
+        expected=f"{len(ahead):,} rows, their targets left empty",
+    )
 
 
 def _scaled(
@@ -142,7 +150,9 @@ def forecast_values(
         said: dict[str, Any] = {"time": written(time)}
         said |= {name: float(row[place, middle]) for place, name in enumerate(names)}
         if len(quantiles):
-            pairs = {name: dict(zip(map(str, quantiles), row[place].tolist(), strict=True)) for place, name in enumerate(names)}
-            said["quantiles"] = pairs
+            said["quantiles"] = {
+                name: dict(zip(map(str, quantiles), row[place].tolist(), strict=True))
+                for place, name in enumerate(names)
+            }
         found.append(said)
     return found

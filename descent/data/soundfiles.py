@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +124,7 @@ def _accept(sound: Any, name: str) -> None:
         )
 
 
-def _refuse_cut(stream: BinaryIO, name: str) -> None:
+def _refuse_cut(stream: io.BufferedIOBase, name: str) -> None:
     """Refuses a WAV that ends before its samples do, which libsndfile passes over; leaves the start as it was."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)

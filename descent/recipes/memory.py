@@ -35,14 +35,15 @@ def _memory(
     )
 
 
-def _recall(name: str, what: str, model: RNNConfig | GPTConfig, learning_rate: float = 3e-3) -> Recipe:
-    about = f"{what} that recalls a symbol 100 steps later (data.gap)"
+def _recall(name: str, by: str, model: RNNConfig | GPTConfig, learning_rate: float = 3e-3) -> Recipe:
+    """A symbol is asked for 100 steps later, or after any other `data.gap`."""
+    about = f"delayed recall by {by} (generated data)"
     return _memory(name, about, GeneratedData(task="recall", gap=100), model, 1000, learning_rate)
 
 
 def recall_rnn() -> Recipe:
     """Elman's network, with as many parameters as the others; it forgets."""
-    return _recall("recall-rnn", "an Elman network", RNNConfig(cell="tanh", depth=1, dim=128, embedding=64))
+    return _recall("recall-rnn", "Elman's network", RNNConfig(cell="tanh", depth=1, dim=128, embedding=64))
 
 
 def recall_lstm() -> Recipe:
@@ -59,14 +60,14 @@ def recall_gru() -> Recipe:
 def recall_gpt() -> Recipe:
     """One block of a GPT, which looks the symbol up; `model.context` must hold a row, gap + 1 tokens."""
     model = GPTConfig(depth=1, dim=64, heads=4, hidden=128, context=1024)
-    return _recall("recall-gpt", "a GPT of one block", model)
+    return _recall("recall-gpt", "a GPT block", model)
 
 
 def adding_lstm() -> Recipe:
     """The adding problem over 100 steps."""
     return _memory(
         "adding-lstm",
-        "an LSTM that adds two marked numbers of 100",
+        "the adding problem by an LSTM (generated data)",
         GeneratedData(task="adding", length=100),
         RNNConfig(cell="lstm", depth=1, dim=64, pool="last"),
         1000,
@@ -77,7 +78,7 @@ def copy_lstm() -> Recipe:
     """Five symbols, copied after 20 steps."""
     return _memory(
         "copy-lstm",
-        "an LSTM that copies five symbols after 20 steps",
+        "copying after a gap by an LSTM (generated data)",
         GeneratedData(task="copy", length=5, gap=20),
         RNNConfig(cell="lstm", depth=1, dim=128, embedding=32),
         1000,
@@ -88,7 +89,7 @@ def parity_lstm() -> Recipe:
     """The running parity of 64 bits."""
     return _memory(
         "parity-lstm",
-        "an LSTM that tells odd from even at each of 64 bits",
+        "running parity by an LSTM (generated data)",
         GeneratedData(task="parity", length=64),
         RNNConfig(cell="lstm", depth=1, dim=32),
         1000,
@@ -99,7 +100,7 @@ def dyck_lstm() -> Recipe:
     """Two kinds of brackets, 40 of them."""
     return _memory(
         "dyck-lstm",
-        "an LSTM that closes brackets of two kinds",
+        "balanced brackets by an LSTM (generated data)",
         GeneratedData(task="dyck", symbols=2, length=40),
         RNNConfig(cell="lstm", depth=1, dim=64),
         1000,

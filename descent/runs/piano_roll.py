@@ -163,14 +163,12 @@ def _draw_track(axes: Axes, roll: Roll, color: str, per_quarter: int, begun: int
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    bar, held = BEATS * per_quarter, notes(roll)
-    for given in (True, False):
+    bar = BEATS * per_quarter
+    for first, part, alpha in ((0, roll[:begun], 0.55), (begun, roll[begun:], 1.0)):
         boxes = [
-            Rectangle((start / bar, LOWEST + key - 0.4), (end - start) / bar, 0.8)
-            for start, end, key in held
-            if (start < begun) == given
+            Rectangle(((first + start) / bar, LOWEST + key - 0.4), (end - start) / bar, 0.8)
+            for start, end, key in notes(part)
         ]
-        alpha = 0.55 if given else 1.0
         axes.add_collection(
             PatchCollection(boxes, facecolor=color, edgecolor="white", linewidth=0.4, alpha=alpha)
         )

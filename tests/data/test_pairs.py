@@ -1,4 +1,4 @@
-"""Pairs of texts as padded rows: what a batch holds, splits, lengths, and that it is a function of the step."""
+"""Pairs of texts as padded rows: what a batch holds, splits, sides turned, and what is too long."""
 
 from __future__ import annotations
 

@@ -56,11 +56,11 @@ def test_every_day_of_a_hundred_years_once_and_no_text_twice():
 
 
 def test_no_form_can_be_read_as_two_days():
-    """Within each form a text names one day, also where two forms look alike, as small and capital letters do."""
-    month = [date(year, number, day) for year in (1950, 1987, 2011, 2012, 2049) for number in (1, 5, 11, 12)
+    """A text names one day, also where two forms look alike, and whatever its letters."""
+    days = [date(year, number, day) for year in (1950, 1987, 2011, 2012, 2049) for number in (1, 5, 11, 12)
              for day in (1, 2, 3, 10, 11, 12, 30)]  # fmt: skip
     meant: dict[str, date] = {}
-    for day in month:
+    for day in days:
         for number in range(len(FORMS)):
             assert meant.setdefault(written(day, number).lower(), day) == day
 

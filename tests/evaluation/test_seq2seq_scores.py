@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ class Copier(nn.Module):
     def new_cache(self, batch, length=None, dtype=None, device=None, start=None, *, encoded):
         return StateCache(dict(encoded), start)
 
-    def decode(self, tokens: Tensor, encoded=None, *, cache=None) -> Tensor:
+    def decode(self, tokens: Tensor, encoded: Any = None, *, cache: Any = None) -> Tensor:
         held = encoded if cache is None else cache.state
         places = held["place"][:, None] + torch.arange(tokens.shape[1])
         padded = nn.functional.pad(held["source"], (0, 9), value=END)

@@ -26,7 +26,8 @@ def tokenizer():
 
 def model_of(tokenizer, attention: str = "bahdanau") -> Seq2Seq:
     torch.manual_seed(4)
-    return Seq2Seq(Seq2SeqConfig(vocab_size=tokenizer.vocab_size, dim=8, dropout=0.5, attention=attention))
+    sizes = {"vocab_size": tokenizer.vocab_size, "dim": 8, "dropout": 0.5}
+    return Seq2Seq(Seq2SeqConfig.read({**sizes, "attention": attention}))
 
 
 @pytest.mark.parametrize("attention", ["bahdanau", "luong"])

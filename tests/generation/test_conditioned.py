@@ -1,4 +1,4 @@
-"""Encoder-decoders through the one decoder: cached = full, rows alone, streams, beams against every sequence."""
+"""Encoder-decoders through the one decoder: cached = full, rows alone, beams against every sequence."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_cache_can_be_reordered_and_lose_rows(attention: str):
 
 def test_a_batch_is_written_as_its_rows_alone(attention: str):
     model = model_of(attention)
-    settings = Settings(max_new_tokens=12, temperature=1.2, stop_ids=[2, 3, 7])
+    settings = Settings(max_new_tokens=12, temperature=1.2, stop_ids=(2, 3, 7))
     twin = condition(model, SOURCE, LENGTHS)
     prompts = [[0], [0, 4], [0]]
     together = generate(twin, prompts, settings, seeds=[7, 8, 9])
@@ -107,7 +107,7 @@ def test_greedy_takes_the_most_probable_token_of_the_full_forward(attention: str
 def test_with_enough_beams_it_finds_the_most_probable_of_all_sequences(attention: str, stop: int):
     model, longest = model_of(attention, vocab_size=6, dim=6), 3
     source, lengths = SOURCE[2:, :4] % 6, LENGTHS[2:]
-    settings = BeamSettings(max_new_tokens=longest, beams=36, length_penalty=0.0, stop_ids=[stop])
+    settings = BeamSettings(max_new_tokens=longest, beams=36, length_penalty=0.0, stop_ids=(stop,))
     (found,) = beam_search(condition(model, source, lengths), [[0]], settings)
     best = (-float("inf"), ())
     for tokens in itertools.product(range(6), repeat=longest):

@@ -41,6 +41,8 @@ def voices_model(spread):
 @pytest.mark.parametrize("begun", [0, 3])
 def test_thousands_of_tokens_are_all_in_the_range_of_their_voice(spread, begun):
     model = voices_model(spread)
+    with torch.no_grad():
+        model.head.bias[END] -= 50  # this one would end too early to say much
     prompt = np.tile([70, 60, 50, 40], (begun, 1)) if begun else None
     drawn = 0
     for seed in range(8):

@@ -1,4 +1,4 @@
-"""Teacher forcing: the loss is a mean over the targets that count, smoothed, and padding adds nothing to it."""
+"""Teacher forcing: the loss is a mean over the targets that count, smoothed; padding adds nothing to it."""
 
 from __future__ import annotations
 

@@ -115,9 +115,10 @@ def test_the_picture_has_the_tracks_colours_where_their_notes_are(tmp_path):
         return np.argwhere(np.abs(pixels - color).max(axis=2) < 6)
 
     high, low = places((0xD9, 0x62, 0x2B)), places((0x2F, 0x6F, 0xB5))
-    wide = pixels.shape[1] // 5
-    high_note = high[high[:, 1] < np.percentile(high[:, 1], 95)]
-    assert high_note[:, 0].mean() < low[:, 0].mean()
-    assert len(high) > len(low) > wide
+    key = pixels.shape[1] * 7 // 8  # the legend stands to the right of everything else
+    high, low = (found[found[:, 1] < key] for found in (high, low))
+    assert high[:, 0].max() < low[:, 0].min()
+    across = [np.ptp(found[:, 1]) for found in (high, low)]  # 12 steps after those given, and 8
+    assert 1.45 < across[0] / across[1] < 1.55
     silent = {name: np.zeros((4, 88), dtype=np.bool_) for name in ("a",)}
     assert draw_roll(silent, tmp_path / "silent.png", 1, "title", "facts").is_file()
