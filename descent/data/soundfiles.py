@@ -2,7 +2,8 @@
 
 Channels are mixed down, other rates resampled by a polyphase filter, other widths (8, 24, 32 bits,
 floating point) brought to 16. What a file says of its length is never believed: no more is read than is
-kept.
+kept. A file that ends before its time is refused, but for an Ogg, which tells nothing of its length: of that one
+what is there is read.
 """
 
 from __future__ import annotations
@@ -125,23 +126,22 @@ def _accept(sound: Any, name: str) -> None:
 
 
 def _refuse_cut(stream: io.BufferedIOBase, name: str) -> None:
-    """Refuses a WAV that ends before its samples do, which libsndfile passes over; leaves the start as it was."""
+    """Refuses a WAV or AIFF that ends before its samples do, which libsndfile passes over; goes back to the start."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     head = stream.read(12)
     if not size:
         raise UserError(f"{name} is empty: it has no byte", expected="a recording")
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        while len(chunk := stream.read(8)) == 8:
-            length = int.from_bytes(chunk[4:], "little")
-            rest = size - stream.tell()
-            if chunk[:4] == b"data" and rest < length < _STREAMED:
-                raise UserError(
-                    f"{name} is cut short", got=f"{rest:,} bytes of samples", expected=f"{length:,}"
-                )
-            if chunk[:4] == b"data" or length > rest:
-                break
-            stream.seek(length + length % 2, io.SEEK_CUR)
+    kinds = {b"RIFF": ("little", b"data"), b"FORM": ("big", b"SSND")}
+    order, samples = kinds.get(head[:4], ("", b""))
+    while order and len(chunk := stream.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], order)  # type: ignore[arg-type]
+        rest = size - stream.tell()
+        if chunk[:4] == samples and rest < length < _STREAMED:
+            raise UserError(f"{name} is cut short", got=f"{rest:,} bytes of samples", expected=f"{length:,}")
+        if chunk[:4] == samples or length > rest:
+            break
+        stream.seek(length + length % 2, io.SEEK_CUR)
     stream.seek(0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from descent.data.pairs import source_ids
+from descent.errors import UserError
 from descent.generation.beam import BeamSettings, beam_search
 from descent.generation.conditioned import Conditioned, condition
 from descent.generation.decode import Completion, generate
@@ -37,6 +38,9 @@ def translate(
         settings: greedy when not given; with beams only `max_new_tokens` counts. The tokenizer's end mark is
             always a stop id.
         beams: over 1, the most probable text found by beam search of that width.
+
+    Raises:
+        UserError: stop strings with beam search.
     """
     chosen = settings or Settings(temperature=0.0)
     chosen = chosen.replace(stop_ids=sorted({tokenizer.end, *chosen.stop_ids}))
@@ -66,6 +70,8 @@ def begin(model: Any, texts: Sequence[str], tokenizer: Tokenizer) -> tuple[Condi
 def _beams(
     twin: Conditioned, prompts: list[list[int]], chosen: Settings, beams: int, tokenizer: Tokenizer
 ) -> list[Completion]:
+    if chosen.stop:
+        raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
     settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
     best = [beam_search(twin.select([row]), [prompt], settings)[0][0] for row, prompt in enumerate(prompts)]
     return [Completion(one.tokens, [], tokenizer.decode(one.tokens), one.reason) for one in best]

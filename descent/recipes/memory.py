@@ -43,23 +43,24 @@ def _recall(name: str, by: str, model: RNNConfig | GPTConfig, learning_rate: flo
 
 def recall_rnn() -> Recipe:
     """Elman's network, with as many parameters as the others; it forgets."""
-    return _recall("recall-rnn", "Elman's network", RNNConfig(cell="tanh", depth=1, dim=128, embedding=64))
+    return _recall(
+        "recall-rnn", "Elman's network", RNNConfig(cell="tanh", depth=1, dim=72, embedding=32), 1e-3
+    )
 
 
 def recall_lstm() -> Recipe:
     """The LSTM, its forget gates open from the start."""
-    model = RNNConfig(cell="lstm", depth=1, dim=64, forget_bias=5.0)
-    return _recall("recall-lstm", "an LSTM", model)
+    return _recall("recall-lstm", "an LSTM", RNNConfig(cell="lstm", depth=1, dim=32, forget_bias=5.0))
 
 
 def recall_gru() -> Recipe:
     """The GRU."""
-    return _recall("recall-gru", "a GRU", RNNConfig(cell="gru", depth=1, dim=75, embedding=64))
+    return _recall("recall-gru", "a GRU", RNNConfig(cell="gru", depth=1, dim=38, embedding=32))
 
 
 def recall_gpt() -> Recipe:
     """One block of a GPT, which looks the symbol up; `model.context` must hold a row, gap + 1 tokens."""
-    model = GPTConfig(depth=1, dim=64, heads=4, hidden=128, context=1024)
+    model = GPTConfig(depth=1, dim=32, heads=2, hidden=64, context=1024)
     return _recall("recall-gpt", "a GPT block", model)
 
 

@@ -108,12 +108,14 @@ def test_what_is_no_sound_is_refused_with_its_name(tmp_path: Path) -> None:
         read_sound(tmp_path / "absent.wav", 8000, 10)
 
 
-@pytest.mark.parametrize("cut", [0.1, 0.5, 0.9])
-def test_a_flac_that_is_cut_anywhere_is_refused(cut: float) -> None:
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+@pytest.mark.parametrize(("kind", "subtype"), [(kind, "PCM_16") for kind in ("WAV", "AIFF", "FLAC")] + [("MP3", "MPEG_LAYER_III")])
+def test_what_is_cut_anywhere_is_refused(kind: str, subtype: str, share: float) -> None:
     random = np.random.default_rng(0).normal(0, 0.1, 30_000)  # many blocks
-    data = wav(random, kind="FLAC")
-    with pytest.raises(UserError):
-        read_sound(data[: int(len(data) * cut)], 8000, 10, "a")
+    data = wav(random, 8000, kind, subtype)
+    assert len(read_sound(data, 8000, 10, "a")[0]) == 30_000
+    with pytest.raises(UserError, match="cut short|no sound that can be read"):
+        read_sound(data[: int(len(data) * share)], 8000, 10, "a")
 
 
 def test_samples_that_are_no_numbers_are_refused() -> None:

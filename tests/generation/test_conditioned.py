@@ -154,6 +154,12 @@ def test_texts_in_texts_out(tokenizer, beams: int, monkeypatch: pytest.MonkeyPat
     assert len({one.text for one in found}) > 1
 
 
+def test_beams_take_no_stop_strings(tokenizer):
+    model = model_of("none", vocab_size=tokenizer.vocab_size)
+    with pytest.raises(UserError, match="ends at token ids"):
+        translate(model, ["ab"], tokenizer, Settings(stop=("a",)), beams=2)
+
+
 def test_a_text_is_read_with_its_end_mark(tokenizer):
     model = model_of("luong", vocab_size=tokenizer.vocab_size)
     twin, prompts = begin(model, ["ab", "cab"], tokenizer)
