@@ -1,8 +1,8 @@
 """The systems of `benchmarks.recurrent`: an LSTM language model trained by Descent and by plain PyTorch.
 
 All do the same step: embedding, two LSTM layers, a linear head, mean cross-entropy, backward, AdamW.
-Descent's is its own loop on what a recipe builds, with every choice left to it; PyTorch's is the shortest loop
-there is.
+Descent's is its own loop on what a recipe builds, with every choice left to it; PyTorch's is the shortest
+loop there is.
 
 Shapes: B batch, T time.
 """

@@ -76,7 +76,7 @@ def _preparation(config: SoundData, found: Sounds) -> dict[str, Any]:
 
 def _clips(found: Sounds, places: Places) -> Clips:
     chosen = [found.clips[place] for place in places]
-    speakers = None if found.speakers is None else found.speakers[places]
+    speakers = None if found.speakers is None else [found.speakers[place] for place in places]
     return Clips.of(chosen, found.labels[places], found.rate, speakers)
 
 
@@ -109,9 +109,9 @@ def _spoken_by(found: Sounds, speaker: str) -> NDArray[np.bool_]:
             got=speaker,
             hint="give a CSV with a column speaker, or leave data.held_out out",
         )
-    theirs = found.speakers == speaker
+    theirs = np.array([name == speaker for name in found.speakers])
     if not theirs.any() or theirs.all():
-        known = sorted(set(found.speakers.tolist()))
+        known = sorted(set(found.speakers))
         near = nearest(speaker, known)
         raise UserError(
             "data.held_out: no such speaker" if not theirs.any() else "data.held_out: there is no other speaker",

@@ -51,13 +51,13 @@ class Clips:
         clips: Sequence[NDArray[np.int16]],
         labels: NDArray[np.int64],
         rate: int,
-        speakers: NDArray[np.str_] | None = None,
+        speakers: Sequence[str] | None = None,
     ) -> Clips:
         """From samples of each, and who speaks."""
         starts = np.cumsum([0, *map(len, clips)]).astype(np.int64)
         numbers = np.zeros(len(clips), dtype=np.int64)
         if speakers is not None:
-            numbers = np.unique(speakers, return_inverse=True)[1].astype(np.int64)
+            numbers = np.unique(list(speakers), return_inverse=True)[1].astype(np.int64)
         return cls(np.concatenate(clips), starts, labels, rate, numbers)
 
     def __len__(self) -> int:

@@ -50,7 +50,7 @@ class Sounds:
     rate: int
     labels: Numbers
     classes: tuple[str, ...]
-    speakers: NDArray[np.str_] | None = None
+    speakers: tuple[str, ...] | None = None
     official: dict[str, Numbers] | None = None
     keys: NDArray[np.uint64] | None = None
     skipped: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def _fsdd(files: list[Path], config: SoundData) -> Sounds:
         rate,
         np.array([digit for digit, _, _ in listed], dtype=np.int64),
         tuple("0123456789"),
-        np.array([speaker for _, speaker, _ in listed]),
+        tuple(speaker for _, speaker, _ in listed),
         {
             "train": np.flatnonzero(numbers >= 10),
             "validation": np.flatnonzero((numbers >= 5) & (numbers < 10)),
@@ -126,7 +126,7 @@ def read_own(path: Path, config: SoundData) -> Sounds:
         raise UserError(
             f"{path}: no readable recording in {', '.join(bare)}", hint=skipped[0] if skipped else None
         )
-    speakers = [listed[place].speaker for place in kept]
+    speakers = tuple(name for place in kept if (name := listed[place].speaker) is not None)
     official = None
     if listed[0].split is not None:
         splits = np.array([listed[place].split for place in kept])
@@ -137,7 +137,7 @@ def read_own(path: Path, config: SoundData) -> Sounds:
         rate,
         labels,
         classes,
-        None if None in speakers else np.array(speakers, dtype=np.str_),
+        speakers if len(speakers) == len(kept) else None,
         official,
         np.array([one.key for one in good], dtype=np.uint64),
         tuple(skipped),

@@ -145,6 +145,7 @@ def decode_words(
     lengths: Int[Tensor, " batch"],
     labels: Sequence[str],
     beams: int = 16,
+    hop: float | None = None,
 ) -> list[dict[str, Any]]:
     """What a CTC model heard, a JSON-ready answer for each row.
 
@@ -153,16 +154,19 @@ def decode_words(
         lengths: frames of each row.
         labels: the names of the classes.
         beams: prefixes that the search follows; 1 takes the best path.
+        hop: seconds from the start of one frame to that of the next.
 
     Returns:
         `text`, the words joined by spaces; `score`, the natural logarithm of its probability; `words`, each
-        with its `word` and `frames`: where its best alignment has it, first and one after the last.
+        with its `word` and `frames`: where its best alignment has it, first and one after the last; with
+        `hop` also the `seconds` at which those begin.
     """
     found = []
     for logs_TK in frame_logs(outputs, lengths):
         best = best_path(logs_TK) if beams == 1 else prefix_beam_search(logs_TK, beams)[0]
         words = [
             {"word": labels[label], "frames": list(span)}
+            | ({} if hop is None else {"seconds": [round(frame * hop, 3) for frame in span]})
             for label, span in zip(best.labels, align(logs_TK, best.labels), strict=True)
         ]
         found.append({"text": " ".join(word["word"] for word in words), "score": best.score, "words": words})

@@ -35,6 +35,8 @@ class RNNConfig(Config):
         bidirectional: whether every layer also reads from the end.
         dropout: probability of dropping a number before the first layer, between layers and before the head.
         forget_bias: what the LSTM's forget gates and the GRU's update gates start with.
+        chrono: the longest delay to be bridged, in steps, for which the gates of an LSTM or a GRU are opened; 0 = by
+            forget_bias.
         peephole: whether the LSTM's gates see its cell.
         tied: whether the head is the token embedding.
     """
@@ -51,6 +53,7 @@ class RNNConfig(Config):
     bidirectional: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
     forget_bias: float = 1.0
+    chrono: int = Field(default=0, ge=0)
     peephole: bool = False
     tied: bool = False
 
@@ -62,6 +65,8 @@ class RNNConfig(Config):
             raise ValueError("an input is features (inputs) or tokens (vocab_size), not both")
         if self.peephole and self.cell != "lstm":
             raise ValueError("peepholes belong to the LSTM")
+        if self.chrono and self.cell not in ("lstm", "gru"):
+            raise ValueError("chrono is for the gates of an LSTM or a GRU")
         if self.tied and (self.width != self.dim or self.bidirectional):
             raise ValueError("a tied head needs embeddings as wide as the hidden state, and one direction")
         return self
@@ -101,6 +106,7 @@ class RNN(nn.Module):
             bidirectional=config.bidirectional,
             dropout=config.dropout,
             forget_bias=config.forget_bias,
+            chrono=config.chrono,
             peephole=config.peephole,
         )
         outputs = config.outputs or config.vocab_size

@@ -38,6 +38,10 @@ class Recurrent(nn.Module):
         dropout: probability of dropping a number between two layers.
         forget_bias: what the LSTM's forget gates and the GRU's update gates start with; 1 lets them remember
             from the start (Jozefowicz, Zaremba, Sutskever, 2015; Tallec, Ollivier, 2018).
+        chrono: the longest delay to be bridged, in steps; 0 = not given. Each unit's forget gate (LSTM) or update
+            gate (GRU) then starts with the bias ln U(1, chrono - 1), and the LSTM's input gate with its
+            negative, so that the units' memories reach from one step to that many (Tallec, Ollivier, 2018,
+            "Can recurrent neural networks warp time?", section 3).
         peephole: whether the LSTM's gates see its cell; computed step by step, which is slower.
     """
 
@@ -51,6 +55,7 @@ class Recurrent(nn.Module):
         bidirectional: bool = False,
         dropout: float = 0.0,
         forget_bias: float = 0.0,
+        chrono: int = 0,
         peephole: bool = False,
     ):
         super().__init__()
@@ -72,7 +77,7 @@ class Recurrent(nn.Module):
                 }
                 for name, shape in made.items():
                     self.register_parameter(name + suffix, nn.Parameter(torch.empty(shape)))
-        self._initialise(forget_bias)
+        self._initialise(forget_bias, chrono)
 
     @property
     def outputs(self) -> int:
@@ -167,7 +172,9 @@ class Recurrent(nn.Module):
         places = None
         if backwards:
             places = _backwards(len(x), lengths, x)
-            if keep_TB is not None:  # what starts a document for one direction ends the one before for the other
+            if (
+                keep_TB is not None
+            ):  # what starts a document for one direction ends the one before for the other
                 starts = F.pad(keep_TB[1:], (0, 0, 0, 1), value=True)
                 keep_TB = starts.gather(0, places)
         x = _taken(x, places)
@@ -182,7 +189,7 @@ class Recurrent(nn.Module):
         return {name: _taken(states[name], places) for name in state}
 
     @torch.no_grad()
-    def _initialise(self, forget_bias: float) -> None:
+    def _initialise(self, forget_bias: float, chrono: int) -> None:
         for name, parameter in self.named_parameters():
             if name.startswith("weight_ih"):
                 nn.init.xavier_uniform_(parameter)
@@ -195,7 +202,12 @@ class Recurrent(nn.Module):
             else:
                 parameter.zero_()
                 if self.cell in ("lstm", "gru") and name.startswith("bias_ih"):
-                    parameter[self.hidden : 2 * self.hidden] = forget_bias
+                    remembers = parameter[self.hidden : 2 * self.hidden]
+                    remembers.fill_(forget_bias)
+                    if chrono:
+                        remembers.uniform_(1, max(1, chrono - 1)).log_()
+                    if chrono and self.cell == "lstm":
+                        parameter[: self.hidden] = -remembers
 
     def extra_repr(self) -> str:
         ways = ", bidirectional" if self.directions == 2 else ""

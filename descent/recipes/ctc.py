@@ -11,23 +11,24 @@ from descent.training.schedules import CosineConfig
 
 
 def lstm_fsdd_ctc() -> Recipe:
-    """An LSTM that reads both ways, on strings of three to seven spoken digits."""
+    """Strings of three to seven spoken digits by an LSTM that reads both ways, 33 frames a second."""
     return Recipe(
         name="lstm-fsdd-ctc",
-        about="an LSTM with CTC on strings of 3 to 7 spoken digits",
+        about="an LSTM that hears strings of spoken digits, by CTC",
         precision="fp32",
         clip_norm=1.0,
         data=SoundData(
             source="fsdd",
-            hop=0.02,
+            window=0.05,
+            hop=0.03,
             strings=(3, 7),
             training_strings=2400,
-            augment=SoundAugment(),
+            augment=SoundAugment(speed=0.1, gain=6.0, noise=(10.0, 40.0), frequency_masks=1),
         ),
         model=RNNConfig(cell="lstm", depth=2, dim=96, bidirectional=True, dropout=0.1),
         objective=CTCConfig(),
-        optimizer=AdamWConfig(learning_rate=4e-3, weight_decay=0.01, betas=(0.9, 0.98)),
+        optimizer=AdamWConfig(learning_rate=5e-3, weight_decay=0.01, betas=(0.9, 0.98)),
         schedule=CosineConfig(warmup=0.05),
-        budget=Budget(steps=600, batch_size=24),
-        evaluation=EvaluationPlan(every=200, metric="wer_beam", batch_size=100),
+        budget=Budget(steps=240, batch_size=32),
+        evaluation=EvaluationPlan(every=80, metric="wer_beam", batch_size=100),
     )

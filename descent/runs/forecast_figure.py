@@ -108,6 +108,8 @@ def draw_forecast(drawn: Drawn, path: Path | str, title: str, quantiles: Sequenc
     Returns:
         The two files written.
     """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     path = png(path)
     panels = min(PANELS, len(drawn.names))
     with drawing(9.0, 1.9 * panels + 1.1) as figure:
@@ -116,7 +118,9 @@ def draw_forecast(drawn: Drawn, path: Path | str, title: str, quantiles: Sequenc
             _panel(axes, drawn, place, quantiles)
         handles, labels = grid[0].get_legend_handles_labels()
         grid[0].legend(handles, labels, loc="lower left", bbox_to_anchor=(0, 1), ncols=5, handlelength=1.6)
-        grid[-1].tick_params(axis="x", labelrotation=0)
+        ticks = AutoDateLocator(maxticks=8)
+        grid[-1].xaxis.set_major_locator(ticks)
+        grid[-1].xaxis.set_major_formatter(ConciseDateFormatter(ticks))
         figure.align_ylabels(list(grid))
         origin = drawn.times[len(drawn.history)]
         shown = f"; the first {panels} of {len(drawn.names)} targets" if panels < len(drawn.names) else ""

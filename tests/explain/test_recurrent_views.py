@@ -67,7 +67,9 @@ def test_gates_of_an_lstm_make_its_cell():
 
 def test_both_directions_and_padded_rows_of_features():
     torch.manual_seed(4)
-    model = RNN(RNNConfig(cell="gru", depth=1, dim=6, inputs=(3,), outputs=2, bidirectional=True, pool="last"))
+    model = RNN(
+        RNNConfig(cell="gru", depth=1, dim=6, inputs=(3,), outputs=2, bidirectional=True, pool="last")
+    )
     batch = {"inputs": torch.randn(2, 9, 3), "lengths": torch.tensor([5, 9]), "targets": torch.tensor([0, 1])}
     found = trace(model, batch)
     assert found.layers == ("l0", "l0_reverse")

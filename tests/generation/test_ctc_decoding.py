@@ -144,6 +144,13 @@ def test_words() -> None:
         assert json.loads(json.dumps(found)) == found
 
 
+def test_times() -> None:
+    logits = torch.full((1, 4, 3), -9.0)
+    logits[0, torch.arange(4), torch.tensor([2, 1, 1, 2])] = 9.0
+    found = decode_words(logits, torch.tensor([4]), ("a", "b"), hop=0.03)[0]["words"]
+    assert found == [{"word": "b", "frames": [1, 3], "seconds": [0.03, 0.09]}]
+
+
 def test_padding_says_nothing() -> None:
     outputs = torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(5))
     alone = decode_words(outputs[1:, :4], torch.tensor([4]), ("a", "b", "c"))
