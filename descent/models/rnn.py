@@ -30,13 +30,13 @@ class RNNConfig(Config):
         vocab_size: number of tokens; 0 = taken from the data, or none: the inputs are features.
         inputs: shape of one step of features, (features,); empty = taken from the data, or tokens.
         outputs: numbers predicted; 0 = taken from the data, or as many as there are tokens.
-        pool: what is read out: "none" = every step; the "last" state of each direction, or the "mean" or "max" of
-            a row's steps, = one answer a row.
+        pool: what is read out: "none" = every step; the "last" state of each direction, or the "mean" or "max"
+            of a row's steps, = one answer a row.
         bidirectional: whether every layer also reads from the end.
         dropout: probability of dropping a number before the first layer, between layers and before the head.
         forget_bias: what the LSTM's forget gates and the GRU's update gates start with.
-        chrono: the longest delay to be bridged, in steps, for which the gates of an LSTM or a GRU are opened; 0 = by
-            forget_bias.
+        chrono: the longest delay to be bridged, in steps, for which the gates of an LSTM or a GRU are opened;
+            0 = by forget_bias.
         peephole: whether the LSTM's gates see its cell.
         tied: whether the head is the token embedding.
     """
@@ -69,6 +69,8 @@ class RNNConfig(Config):
             raise ValueError("chrono is for the gates of an LSTM or a GRU")
         if self.tied and (self.width != self.dim or self.bidirectional):
             raise ValueError("a tied head needs embeddings as wide as the hidden state, and one direction")
+        if self.tied and (self.inputs or self.outputs not in (0, self.vocab_size)):
+            raise ValueError("a tied head is the token embedding: leave inputs and outputs empty")
         return self
 
     @property
@@ -82,10 +84,10 @@ class RNN(nn.Module):
 
         tokens -> embedding | features -> recurrent layers -> (pool over time) -> head -> outputs
 
-    Elman (1990), "Finding Structure in Time"; Hochreiter, Schmidhuber (1997), "Long Short-Term Memory"; Cho et al.
-    (2014) for the GRU; Schuster, Paliwal (1997) for the two directions; the equations are in `descent.nn.cells`.
-    As a language model, Mikolov et al. (2010) and, with dropout on what goes up and not along, Zaremba,
-    Sutskever, Vinyals (2014).
+    Elman (1990), "Finding Structure in Time"; Hochreiter, Schmidhuber (1997), "Long Short-Term Memory"; Cho et
+    al. (2014) for the GRU; Schuster, Paliwal (1997) for the two directions; the equations are in
+    `descent.nn.cells`. As a language model, Mikolov et al. (2010) and, with dropout on what goes up and not
+    along, Zaremba, Sutskever, Vinyals (2014).
 
     A language model is causal by its nature: it has one direction, and its state is all it remembers, so it
     has no greatest context, and `new_cache` is as large for one token as for a million.

@@ -25,9 +25,9 @@ class Recurrent(nn.Module):
     """Layers of recurrent cells, each reading the hidden states of the one before.
 
     The equations are in `cells`. Parameters have the names and shapes of `torch.nn.RNN`, `LSTM` and `GRU`,
-    so that a state dict goes either way. Matrices of the input start with variance 2 / (I + G) (Glorot, Bengio,
-    2010), a gate's matrix of the hidden state orthogonal (Saxe et al., 2014), that of a rectified network as the
-    identity (Le, Jaitly, Hinton, 2015), and biases at zero.
+    so that a state dict goes either way. Matrices of the input start with variance 2 / (I + G) (Glorot,
+    Bengio, 2010), a gate's matrix of the hidden state orthogonal (Saxe et al., 2014), that of a rectified
+    network as the identity (Le, Jaitly, Hinton, 2015), and biases at zero.
 
     Args:
         cell: "tanh" or "relu" (Elman's), "lstm", "gru".
@@ -38,8 +38,8 @@ class Recurrent(nn.Module):
         dropout: probability of dropping a number between two layers.
         forget_bias: what the LSTM's forget gates and the GRU's update gates start with; 1 lets them remember
             from the start (Jozefowicz, Zaremba, Sutskever, 2015; Tallec, Ollivier, 2018).
-        chrono: the longest delay to be bridged, in steps; 0 = not given. Each unit's forget gate (LSTM) or update
-            gate (GRU) then starts with the bias ln U(1, chrono - 1), and the LSTM's input gate with its
+        chrono: the longest delay to be bridged, in steps; 0 = not given. Each unit's forget gate (LSTM) or
+            update gate (GRU) then starts with the bias ln U(1, chrono - 1), and the LSTM's input gate with its
             negative, so that the units' memories reach from one step to that many (Tallec, Ollivier, 2018,
             "Can recurrent neural networks warp time?", section 3).
         peephole: whether the LSTM's gates see its cell; computed step by step, which is slower.

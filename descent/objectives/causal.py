@@ -52,7 +52,7 @@ class Causal(Objective):
         return int((batch["targets"] != IGNORED).sum())
 
     def loss(self, model: nn.Module, phase: Phase, batch: Batch) -> Tensor:
-        cache = StateCache(_kept(self._state, batch["carried"])) if self._state else None
+        cache = StateCache(kept(self._state, batch["carried"])) if self._state else None
         total, count = causal_loss(model, batch, self.config.chunk, cache)
         if cache is not None:
             for name, value in cache.state.items():
@@ -79,13 +79,13 @@ class Carried:
 
     def loss(self, model: Any, batch: Batch, chunk: int = 0) -> tuple[Tensor, Tensor]:
         """`causal_loss` of the next pieces of all lanes."""
-        cache = StateCache(_kept(self.state, batch["carried"]))
+        cache = StateCache(kept(self.state, batch["carried"]))
         found = causal_loss(model, batch, chunk, cache)
         self.state = cache.state
         return found
 
 
-def _kept(state: Batch, carried: Bool[Tensor, " lanes"]) -> Batch:
+def kept(state: Batch, carried: Bool[Tensor, " lanes"]) -> Batch:
     """The state of the rows that go on, zeros for those that begin."""
     return {name: value * carried[:, None, None] for name, value in state.items()}
 

@@ -8,21 +8,18 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from descent.data.dataset import Batch
-from descent.generation.protocol import Decodable
 from descent.nn.attention import Attention
-from descent.objectives.objective import model_inputs
 from descent.runs.layout import is_run
 from descent.runs.load import load
 from descent.runs.loaded import Loaded
 from descent.runs.run import Run
 from descent.verify import decoding, exchange, stepping
-from descent.verify.measure import NotApplicable, Row, difference
+from descent.verify.measure import NotApplicable, Row, asked, difference, random_batch, rows
 from descent.verify.stepping import Stage
 
 DECIMALS = 1e-4
@@ -50,16 +47,16 @@ def verify(where: str | Path | Run | Loaded) -> list[Row]:
         loaded = load(where)  # type: ignore[arg-type]
     model = loaded.model.float().cpu().eval()
     stage = Stage(run) if run is not None else None
-    batch = stage.examples() if stage is not None else invented(model)
-    rows: list[Row] = []
+    batch = stage.examples() if stage is not None else random_batch(model)
+    found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, tolerance, measure in _plan(loaded, model, batch, stage, Path(folder)):
             try:
                 worst, note = measure()
             except NotApplicable as reason:
                 worst, note = None, str(reason)
-            rows.append(Row(name, tolerance, worst, note))
-    return rows
+            found.append(Row(name, tolerance, worst, note))
+    return found
 
 
 Measure = Callable[[], tuple[float, str]]
@@ -68,21 +65,18 @@ Measure = Callable[[], tuple[float, str]]
 def _plan(
     loaded: Loaded, model: nn.Module, batch: Batch, stage: Stage | None, folder: Path
 ) -> list[tuple[str, float, Measure]]:
-    def decodes(measure: Callable[[nn.Module, Batch], tuple[float, str]]) -> tuple[float, str]:
-        if not isinstance(model, Decodable):
-            raise NotApplicable("no language model")
-        return measure(model, batch)
-
     def of_run(measure: Callable[[Stage, Path], tuple[float, str]]) -> tuple[float, str]:
         if stage is None:
             raise NotApplicable("needs a run: its data and optimizer")
         return measure(stage, folder)
 
+    lanes = stage.parts.batches if stage is not None and stage.parts.batches.split.lanes else None
     # A GPU adds up in no fixed order.
     exactly = 0.0 if stage is None or stage.parts.settings.device.type == "cpu" else DECIMALS
     return [
-        ("cached decoding = full forward", DECIMALS, lambda: decodes(decoding.cached)),
-        ("packed rows = padded rows", DECIMALS, lambda: decodes(decoding.packed)),
+        ("cached decoding = full forward", DECIMALS, lambda: decoding.cached(model, batch)),
+        ("carried state = one long forward", DECIMALS, lambda: decoding.carried(model, batch, lanes)),
+        ("packed rows = padded rows", DECIMALS, lambda: decoding.packed(model, batch)),
         ("accumulated = one batch", DECIMALS, lambda: of_run(stepping.accumulated)),
         ("batch of n = n batches of one", DECIMALS, lambda: one_by_one(model, batch)),
         ("resumed = uninterrupted", exactly, lambda: of_run(stepping.resumed)),
@@ -94,10 +88,9 @@ def _plan(
 
 def one_by_one(model: nn.Module, batch: Batch) -> tuple[float, str]:
     """Every example alone gives what it gives in a batch."""
-    inputs = model_inputs(batch)
     with torch.inference_mode():
-        together = model(**inputs)
-        alone = [model(**{k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(together))]
+        together = asked(model, batch)
+        alone = [asked(model, rows(batch, slice(i, i + 1))) for i in range(len(together))]
     return difference(torch.cat(alone), together), f"{len(together)} examples"
 
 
@@ -115,18 +108,9 @@ def fused(model: nn.Module, batch: Batch) -> tuple[float, str]:
     handles = [layer.register_forward_hook(again, with_kwargs=True) for layer in layers]
     try:
         with torch.inference_mode():
-            model(**model_inputs(batch))
+            asked(model, batch)
     finally:
         for handle in handles:
             handle.remove()
     return max(worst), f"{len(layers)} layers"
 
-
-def invented(model: nn.Module, rows: int = 3, length: int = 24) -> Batch:
-    """Random rows for a model that came without data."""
-    config: Any = model.config
-    generator = torch.Generator().manual_seed(0)
-    if hasattr(config, "vocab_size"):
-        size = (rows, min(length, config.context))
-        return {"tokens": torch.randint(config.vocab_size, size, generator=generator)}
-    return {"inputs": torch.randn(rows, *config.inputs, generator=generator)}

@@ -8,18 +8,16 @@ from pathlib import Path
 import torch
 
 from descent.data.dataset import Batch
-from descent.objectives.objective import model_inputs
 from descent.runs.load import load
 from descent.runs.loaded import Loaded
-from descent.verify.measure import NotApplicable, difference
+from descent.verify.measure import NotApplicable, asked, difference
 
 
 def exported(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:
     """Outputs of the model after a trip to disk in the Hugging Face layout."""
     again = load(loaded.export(folder / "export", overwrite=True))
-    inputs = model_inputs(batch)
     with torch.inference_mode():
-        worst = difference(again.model(**inputs), loaded.model(**inputs))
+        worst = difference(asked(again.model, batch), asked(loaded.model, batch))
     if loaded.tokenizer is not None and again.tokenizer is not None:
         same = loaded.tokenizer.fingerprint == again.tokenizer.fingerprint
         worst = worst if same else float("inf")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from descent.data.music_splits import END, REST, tokens_of
+from descent.data.music_splits import END, REST, pitches_of, tokens_of
 from descent.errors import UserError
 from descent.generation import Settings, generate
 from descent.generation.music import FrameSettings, sample_frames, sample_voices, voice_rule
@@ -38,25 +38,28 @@ def voices_model(spread):
     return spread(RNN(RNNConfig(cell="lstm", depth=2, dim=16, vocab_size=48)))
 
 
-@pytest.mark.parametrize("begun", [0, 3])
-def test_thousands_of_tokens_are_all_in_the_range_of_their_voice(spread, begun):
+def test_thousands_of_tokens_are_all_in_the_range_of_their_voice(spread):
     model = voices_model(spread)
     with torch.no_grad():
         model.head.bias[END] -= 50  # this one would end too early to say much
-    prompt = np.tile([70, 60, 50, 40], (begun, 1)) if begun else None
-    drawn = 0
-    for seed in range(8):
-        steps = sample_voices(model, VOICES, 300, prompt, top_p=0.999, temperature=1.5, seed=seed)
-        drawn += steps.size
-        for line, (low, high), rests in zip(steps.T, VOICES["ranges"], VOICES["rests"], strict=True):
-            assert ((line >= low) & (line <= high) | (line == -1)).all()
-            assert rests or (line >= 0).all()
-    assert drawn > 4000
-    ids = [END] if prompt is None else [END, *tokens_of(prompt, 36).reshape(-1).tolist()]
-    free = generate(model, [ids], Settings(max_new_tokens=400))[0].tokens
-    rule = voice_rule(VOICES)
-    broken = [not rule([*ids, *free[:n]])[token] for n, token in enumerate(free)]
-    assert any(broken), "without the rule this model leaves the ranges"
+    settings = Settings(max_new_tokens=200, top_p=0.999, temperature=1.5, stop_ids=[END])
+    prompt = [END, 40, 20, 15, 8]
+    free = generate(model, [[END], prompt] * 12, settings)
+    ruled = generate(model, [[END], prompt] * 12, settings, allowed=voice_rule(VOICES))
+    assert sum(len(row.tokens) for row in ruled) == 24 * 200
+    assert broken(ruled) == 0
+    assert broken(free) > 1000, "without the rule this model leaves the ranges"
+
+
+def broken(rows):
+    """Tokens that are no note of the voice whose turn it is."""
+    count = 0
+    for row in rows:
+        notes = pitches_of(np.array(row.tokens), VOICES["lowest"]).reshape(-1, 4)
+        for line, (low, high), rests in zip(notes.T, VOICES["ranges"], VOICES["rests"], strict=True):
+            fine = (line >= low) & (line <= high) | (rests & (line == -1))
+            count += int((~fine).sum())
+    return count
 
 
 def test_a_piece_ends_only_between_two_steps_and_never_before_the_first():
@@ -93,9 +96,10 @@ def test_an_ended_piece_is_shorter():
     assert sample_voices(Ending(), VOICES, 10, np.array([[70, 60, 50, 40]])).shape == (1, 4)
 
 
-def test_voices_are_a_function_of_the_seed(spread):
+def test_voices_are_a_function_of_the_seed_and_in_their_ranges(spread):
     model = voices_model(spread)
     first = sample_voices(model, VOICES, 20, seed=1)
+    assert all((line <= high).all() for line, (_, high) in zip(first.T, VOICES["ranges"], strict=True))
     assert np.array_equal(first, sample_voices(model, VOICES, 20, seed=1))
     assert not np.array_equal(first[:5], sample_voices(model, VOICES, 20, seed=2)[:5])
 
@@ -157,10 +161,10 @@ def test_each_key_sounds_as_often_as_its_probability_says():
         model.head.weight.zero_()
         model.head.bias.copy_(odds)
     for temperature in (1.0, 0.5):
-        settings = FrameSettings(steps=4000, temperature=temperature, most=88)
+        settings = FrameSettings(steps=1500, temperature=temperature, most=88)
         shares = sample_frames(model, {**FRAMES, "keys": [0, 87]}, settings).mean(axis=0)
         expected = torch.sigmoid(odds / temperature)
-        assert_close(torch.from_numpy(shares).float(), expected, rtol=0, atol=0.035)
+        assert_close(torch.from_numpy(shares).float(), expected, rtol=0, atol=0.05)
 
 
 def test_frames_are_a_function_of_the_seed_and_leave_the_model_as_it_was():
