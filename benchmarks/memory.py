@@ -1,7 +1,7 @@
 """How far back a model can remember: delayed recall, the gap against the kind of model.
 
     python -m benchmarks.memory [--models rnn lstm gru gpt] [--gaps 10 100 500] [--seeds 1 2 3]
-        [--steps 500] [--set model.dim=32 ...] [--folder FOLDER] [--json FILE]
+        [--steps 1000] [--set model.dim=32 ...] [--folder FOLDER] [--json FILE]
 
 Each run is the recipe `recall-<model>` with `data.gap`, its seed and `--set`, trained by the loop that
 `descent train` uses. All get the same rows of a seed, and as many of them at most: a run ends early once
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--gaps", nargs="+", type=int, default=[10, 100, 500])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=500, help="the most steps of a run")
+    parser.add_argument("--steps", type=int, default=1000, help="the most steps of a run")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="other options of the recipes"
     )

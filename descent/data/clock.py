@@ -54,7 +54,9 @@ def parse_time(text: str, form: str = "") -> np.datetime64 | None:
         if parts is None:
             return None
         year, _, month, day, hour, minute, second, fraction, zone = parts.groups()
-        moment = datetime(int(year), int(month), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0))
+        moment = datetime(
+            int(year), int(month), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0)
+        )
         moment += timedelta(microseconds=int(((fraction or "") + "000000")[:6]))
         return np.datetime64(moment - _offset(zone), "us")
     except (ValueError, OverflowError):
@@ -152,7 +154,13 @@ class Step:
             return "a trading day"
         if self.unit == "months":
             return "a month" if self.count == 1 else f"{self.count} months"
-        for size, name in ((7 * DAY, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (SECOND, "second")):
+        for size, name in (
+            (7 * DAY, "week"),
+            (DAY, "day"),
+            (HOUR, "hour"),
+            (MINUTE, "minute"),
+            (SECOND, "second"),
+        ):
             if self.count % size == 0:
                 count = self.count // size
                 return f"{count} {name}s" if count > 1 else f"an {name}" if name == "hour" else f"a {name}"

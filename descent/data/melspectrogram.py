@@ -1,6 +1,6 @@
 """Log-mel features: how much sound there is in each band of the mel scale, frame by frame.
 
-Legend: B batch, N samples, T frames, W samples of a window, K bins of the spectrum (or their two parts), M mels.
+Legend: B batch, N samples, T frames, W samples of a window, K bins of the spectrum (or parts), M mels.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class LogMel:
                  -> triangles on the mel scale -> log(max(power, 1e-6))
 
     S. Davis and P. Mermelstein, Comparison of parametric representations for monosyllabic word recognition,
-    1980, up to the cosine transform that they take last. The mel scale is HTK's, 2595 log10(1 + f / 700), the
-    triangles have height 1, and the window is periodic. A frame begins where the samples of its window do: none
-    is padded but the only one of a recording shorter than a window.
+    1980, up to the cosine transform that they take last. The mel scale is HTK's, 2595 log10(1 + f / 700),
+    the triangles have height 1, and the window is periodic. No frame is padded but the only one of a
+    recording that is shorter than a window.
 
     Args:
         rate: samples a second.
@@ -68,7 +68,7 @@ class LogMel:
         return (sizes - self.window).clamp(min=0) // self.hop + 1
 
     def __call__(self, waveforms: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
-        """Features of samples in -1..1; those of a padded recording are its own for the first `frames` rows."""
+        """Features of samples in -1..1; of a padded recording, `frames` rows are its own."""
         lacking = self.window - waveforms.shape[1]
         if lacking > 0:
             waveforms = torch.nn.functional.pad(waveforms, (0, lacking))

@@ -124,7 +124,9 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
     series = Series(
         values=_scaled(values, history, mean, std),
         there=np.stack([there[name] for name in chosen["targets"]], axis=1),
-        known=np.concatenate([calendar(columns.times, used), _scaled(values, chosen["known"], mean, std)], axis=1),
+        known=np.concatenate(
+            [calendar(columns.times, used), _scaled(values, chosen["known"], mean, std)], axis=1
+        ),
         times=columns.times,
         names=tuple(chosen["targets"]),
         mean=np.array([mean[name] for name in chosen["targets"]]),
@@ -211,7 +213,9 @@ def _ended(columns: Columns, targets: list[str]) -> Columns:
     return Columns(columns.times[:end], values, columns.where, columns.time, (), (*columns.notes, note))
 
 
-def _fill(columns: Columns, policy: str) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
+def _fill(
+    columns: Columns, policy: str
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
     values, there = {}, {}
     for name, column in columns.values.items():
         values[name], there[name] = filled(column, policy, f"{columns.where}: {name}", columns.times)
@@ -302,4 +306,3 @@ def series_of(split: Split) -> Series:
     if not isinstance(split, SeriesSplit):
         raise UserError("a forecast is of a time series", got=type(split).__name__)
     return split.series
-

@@ -55,7 +55,9 @@ def read_columns(config: SeriesData, needed: Sequence[str] = ()) -> Columns:
     """
     path = Path(str(config.path)).expanduser()
     if path.is_dir():
-        raise UserError(f"{path} is a folder", expected="a series: a .csv or .tsv file with a column of times")
+        raise UserError(
+            f"{path} is a folder", expected="a series: a .csv or .tsv file with a column of times"
+        )
     if not path.is_file():
         raise missing(path)
     if path.suffix.lower() not in (".csv", ".tsv"):
@@ -200,7 +202,9 @@ def even(columns: Columns, gaps: str, step: Step | None = None) -> tuple[Columns
     """
     times = columns.times
     if len(times) < 3 and step is None:
-        raise UserError(f"{columns.where}: too few rows to tell the step", got=len(times), expected="3 or more")
+        raise UserError(
+            f"{columns.where}: too few rows to tell the step", got=len(times), expected="3 or more"
+        )
     inferred = step is None
     step = step or infer(times, gaps == "ignore")
     notes = list(columns.notes)

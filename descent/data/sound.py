@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
@@ -32,7 +31,9 @@ Places = NDArray[np.int64]
 def load_sound(config: SoundData, entry: Entry | None, files: list[Path]) -> Dataset:
     """A set of recordings as a dataset; see `SoundData` for what the options mean, and for the batches."""
     name = config.source or Path(str(config.path)).name
-    found = SETS[entry.parser](files, config) if entry else read_own(Path(str(config.path)).expanduser(), config)
+    found = (
+        SETS[entry.parser](files, config) if entry else read_own(Path(str(config.path)).expanduser(), config)
+    )
     if len(found.clips) < 3:
         raise UserError(f"{name}: too few recordings", got=len(found.clips), expected="3 or more")
     chosen = {split: places for split, places in _divided(found, config).items() if len(places)}
@@ -114,7 +115,9 @@ def _spoken_by(found: Sounds, speaker: str) -> NDArray[np.bool_]:
         known = sorted(set(found.speakers))
         near = nearest(speaker, known)
         raise UserError(
-            "data.held_out: no such speaker" if not theirs.any() else "data.held_out: there is no other speaker",
+            "data.held_out: no such speaker"
+            if not theirs.any()
+            else "data.held_out: there is no other speaker",
             got=speaker,
             expected="one of " + ", ".join(known),
             hint=f"did you mean {near!r}?" if near and near != speaker else None,

@@ -116,7 +116,10 @@ def moved(
 
 
 def _hidden(
-    draws: Float[Tensor, "batch masks 2"], widest: Int[Tensor, "batch"], room: Int[Tensor, "*batch"], count: int
+    draws: Float[Tensor, "batch masks 2"],
+    widest: Int[Tensor, "batch"],
+    room: Int[Tensor, "*batch"],
+    count: int,
 ) -> Bool[Tensor, "batch {count}"]:
     """Places under one of the masks: a width up to the widest, then a beginning that leaves room for it."""
     width_BK = (draws[..., 0] * (widest[:, None] + 1)).long()

@@ -58,8 +58,8 @@ class SoundData(Sourced):
     """Recordings of classes, as log-mel features; for classification, or joined to strings for CTC.
 
     A batch of recordings is `inputs` (batch, frames, mels), `lengths` (batch,) in frames and `targets`
-    (batch,). One of strings has `targets` (batch, longest string), class numbers filled up with -100, and asks
-    the model for one output more than there are classes, the last of which is the blank.
+    (batch,). One of strings has `targets` (batch, longest string), class numbers filled up with -100, and
+    asks the model for one output more than there are classes, the last of which is the blank.
 
     Attributes:
         source: a registered set of recordings.

@@ -12,7 +12,7 @@ SOUNDS = (
     Entry(
         "fsdd",
         "Free Spoken Digit Dataset: 3,000 recordings of the digits 0 to 9 by 6 speakers, 50 of each, 8,000 "
-        "samples a second, 22 minutes; the test is recordings 0-4 of each, as its authors say, validation 5-9",
+        "samples a second, 22 minutes; test is 0-4 of each speaker's 50, as its authors say, validation 5-9",
         "sound",
         "fsdd",
         "CC BY-SA 4.0",

@@ -136,7 +136,7 @@ class Features:
 
 
 class Draws:
-    """Numbers in [0, 1) for every example of an epoch; those of two epochs are kept, for a batch on their border.
+    """Numbers in [0, 1) for every example of an epoch; two are kept, for a batch on their border.
 
     Args:
         purpose: keys them, with seed and epoch.
@@ -273,7 +273,9 @@ class StringSplit(Split):
         picks = np.concatenate([first[:, None], picks], axis=1)
         count = fewest + (exact[:, :1] * (most - fewest + 1)).astype(np.int64)
         seconds = shortest + (longest - shortest) * exact[:, most + 1 :]
-        return np.where(np.arange(most) < count, picks, -1), np.rint(seconds * self.part.clips.rate).astype(int)
+        return np.where(np.arange(most) < count, picks, -1), np.rint(seconds * self.part.clips.rate).astype(
+            int
+        )
 
     def _joined(
         self, picks: NDArray[np.int64], silences: NDArray[np.int64]

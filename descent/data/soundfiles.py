@@ -2,8 +2,8 @@
 
 Channels are mixed down, other rates resampled by a polyphase filter, other widths (8, 24, 32 bits,
 floating point) brought to 16. What a file says of its length is never believed: no more is read than is
-kept. A file that ends before its time is refused, but for an Ogg, which tells nothing of its length: of that one
-what is there is read.
+kept. A file that ends before its time is refused, but for an Ogg, which tells nothing of its length: of
+that one what is there is read.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _accept(sound: Any, name: str) -> None:
 
 
 def _refuse_cut(stream: io.BufferedIOBase, name: str) -> None:
-    """Refuses a WAV or AIFF that ends before its samples do, which libsndfile passes over; goes back to the start."""
+    """Refuses a WAV or AIFF that ends before its samples do, which libsndfile passes over."""
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
     head = stream.read(12)

@@ -40,7 +40,9 @@ class LinearMap:
     ridge: float
 
 
-def forecasts(split: SeriesSplit, windows: NDArray[np.int64]) -> dict[str, Float[np.ndarray, "w horizon targets"]]:
+def forecasts(
+    split: SeriesSplit, windows: NDArray[np.int64]
+) -> dict[str, Float[np.ndarray, "w horizon targets"]]:
     """What each baseline says of some windows of a split, standardised as the targets are.
 
     `last`: the value before the forecast. `seasonal`: the value a whole number of seasons before each
@@ -78,7 +80,9 @@ def fit_linear(series: Series) -> LinearMap:
     size = float(np.trace(gram)) / len(gram) or 1.0
     eigenvalues, vectors = np.linalg.eigh(gram)
     turned = vectors.T @ cross
-    judge = _moments(series, "validation", (mean_x, mean_y)) if "validation" in series.parts else (gram, cross)
+    judge = (
+        _moments(series, "validation", (mean_x, mean_y)) if "validation" in series.parts else (gram, cross)
+    )
     best: tuple[float, float, Float[np.ndarray, "history horizon"]] | None = None
     for ridge in RIDGES:
         weight = vectors @ (turned / (np.maximum(eigenvalues, 0) + ridge * size)[:, None])

@@ -94,7 +94,9 @@ class _Sums:
     scaled: int = 0
     totals: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ERRORS, 0.0))
 
-    def add(self, truth: Float[np.ndarray, "w horizon targets"], said: Float[np.ndarray, "w horizon targets"]) -> None:
+    def add(
+        self, truth: Float[np.ndarray, "w horizon targets"], said: Float[np.ndarray, "w horizon targets"]
+    ) -> None:
         there = np.isfinite(truth)
         error = np.abs(truth - said)
         own_truth, own_said = (values * self.series.std + self.series.mean for values in (truth, said))

@@ -82,7 +82,9 @@ class DLinear(nn.Module):
         return y_BHOQ if self.config.quantiles else y_BHOQ[..., 0]
 
 
-def moving_average(x: Float[Tensor, "outputs batch history"], kernel: int) -> Float[Tensor, "outputs batch history"]:
+def moving_average(
+    x: Float[Tensor, "outputs batch history"], kernel: int
+) -> Float[Tensor, "outputs batch history"]:
     """The mean of `kernel` steps about each step; before the first and after the last stand these."""
     padded = F.pad(x, (kernel // 2, kernel // 2), mode="replicate")
     return F.avg_pool1d(padded, kernel, stride=1)

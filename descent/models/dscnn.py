@@ -53,7 +53,7 @@ class DSCNN(nn.Module):
                      -> [depthwise 3x3 -> norm -> ReLU -> pointwise 1x1 -> norm -> ReLU] x depth
                      -> mean over the real frames and all bands -> dropout -> outputs
 
-    Zhang, Suda, Lai, Chandra (2017), "Hello Edge: Keyword spotting on microcontrollers", section 4.2 and table 6.
+    Zhang, Suda, Lai, Chandra (2017), "Hello Edge: Keyword spotting on microcontrollers".
 
     - Rows may be of any length. What lies behind the end of a row never matters: it is set to 0 after every
       layer, counts in no mean, and is no part of a batch's statistics either, in training too.
@@ -88,7 +88,9 @@ class DSCNN(nn.Module):
             lengths = torch.full((len(inputs),), steps, device=inputs.device)
         inputs = inputs * _real(lengths, steps)[:, :, None]
         # a frame of the output stands for the same frames of the input whatever the row's length
-        padding = [side for kernel in reversed(self.config.kernel) for side in ((kernel - 1) // 2, kernel // 2)]
+        padding = [
+            side for kernel in reversed(self.config.kernel) for side in ((kernel - 1) // 2, kernel // 2)
+        ]
         x_BCTM = self.first(F.pad(inputs[:, None], padding))
         lengths = (lengths - 1) // self.config.stride[0] + 1
         real = _real(lengths, x_BCTM.shape[2])

@@ -124,7 +124,9 @@ class Forecaster(nn.Module):
         x_RSF, known_RNK = self._patches((history - shift) / scale, known)
         said_RNF = (self._direct if c.mode == "direct" else self._autoregressive)(x_RSF, known_RNK)
         y_RHOQ = said_RNF.reshape(len(x_RSF), -1, self.says, max(c.quantiles, 1))[:, : c.horizon]
-        y_BHOQ = y_RHOQ.reshape(-1, outputs, c.horizon, y_RHOQ.shape[3]).transpose(1, 2) if c.apart else y_RHOQ
+        y_BHOQ = (
+            y_RHOQ.reshape(-1, outputs, c.horizon, y_RHOQ.shape[3]).transpose(1, 2) if c.apart else y_RHOQ
+        )
         y_BHOQ = y_BHOQ * scale[..., :outputs, None] + shift[..., :outputs, None]
         return y_BHOQ if c.quantiles else y_BHOQ[..., 0]
 

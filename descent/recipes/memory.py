@@ -30,7 +30,7 @@ def _memory(
         optimizer=AdamConfig(learning_rate=learning_rate),
         schedule=CosineConfig(warmup=0.02),
         clip_norm=1.0,
-        budget=Budget(steps=steps, batch_size=64),
+        budget=Budget(steps=steps, batch_size=32),
         evaluation=EvaluationPlan(every=max(1, steps // 10), batch_size=250),
     )
 
@@ -38,7 +38,7 @@ def _memory(
 def _recall(name: str, by: str, model: RNNConfig | GPTConfig, learning_rate: float = 3e-3) -> Recipe:
     """A symbol is asked for 100 steps later, or after any other `data.gap`."""
     about = f"delayed recall by {by} (generated data)"
-    return _memory(name, about, GeneratedData(task="recall", gap=100), model, 1000, learning_rate)
+    return _memory(name, about, GeneratedData(task="recall", gap=100), model, 500, learning_rate)
 
 
 def recall_rnn() -> Recipe:
@@ -61,7 +61,7 @@ def recall_gru() -> Recipe:
 def recall_gpt() -> Recipe:
     """One block of a GPT, which looks the symbol up; `model.context` must hold a row, gap + 1 tokens."""
     model = GPTConfig(depth=1, dim=32, heads=2, hidden=64, context=1024)
-    return _recall("recall-gpt", "a GPT block", model)
+    return _recall("recall-gpt", "a GPT block", model, 1e-2)
 
 
 def adding_lstm() -> Recipe:

@@ -38,7 +38,8 @@ def forecast(model: nn.Module, preparation: Mapping[str, Any], path: str | Path)
     window = prepare_series(preparation, path)
     with torch.inference_mode():
         outputs = model(**{name: at_home(model, value) for name, value in window.batch().items()})
-    return {"forecast": forecast_values(preparation, outputs[0].float().cpu(), window.times, preparation["quantiles"])}
+    said = outputs[0].float().cpu()
+    return {"forecast": forecast_values(preparation, said, window.times, preparation["quantiles"])}
 
 
 def _device(model: nn.Module) -> torch.device:

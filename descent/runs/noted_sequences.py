@@ -85,7 +85,8 @@ class VoicesNote(Config):
 
     @model_validator(mode="after")
     def _of_each_voice(self) -> Self:
-        pairs = all(len(pair) == 2 and self.lowest <= pair[0] <= pair[1] <= self.highest for pair in self.ranges)
+        low, high = self.lowest, self.highest
+        pairs = all(len(pair) == 2 and low <= pair[0] <= pair[1] <= high for pair in self.ranges)
         if not (pairs and len(self.voices) == len(self.ranges) == len(self.rests)):
             raise ValueError("every voice has a range between the lowest and the highest pitch")
         return self
@@ -122,7 +123,7 @@ def unfit(note: SequenceNote, config: Config) -> tuple[str, object, str] | None:
     def size(name: str) -> Any:
         return getattr(config, name, None)
 
-    if isinstance(note, SoundNote) and getattr(config, "type", "") != "dscnn" and size("inputs") != (note.mels,):
+    if isinstance(note, SoundNote) and size("inputs") != (note.mels,):
         return "preparation.mels", note.mels, f"inputs of {size('inputs')}"
     if isinstance(note, SoundNote) and size("outputs") != len(note.labels) + bool(note.strings):
         return "preparation.labels", f"{len(note.labels)} names", f"{size('outputs')} outputs"

@@ -16,7 +16,8 @@ def _noise(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("rate", "mels", "fmin", "fmax"), [(8000, 40, 20.0, 0.0), (16000, 80, 0.0, 7600.0), (22050, 23, 300.0, 8000.0)]
+    ("rate", "mels", "fmin", "fmax"),
+    [(8000, 40, 20.0, 0.0), (16000, 80, 0.0, 7600.0), (22050, 23, 300.0, 8000.0)],
 )
 def test_features_equal_the_reference_library(rate: int, mels: int, fmin: float, fmax: float) -> None:
     reference = pytest.importorskip("transformers.audio_utils")

@@ -21,7 +21,10 @@ HOURS = 400
 def hourly(count: int = HOURS) -> list[str]:
     """Two columns and a planned one, whose value at hour n can be read off n."""
     times = np.datetime64("2026-03-02T00") + np.arange(count)
-    return ["time,load,oil,plan", *(f"{t},{n},{n * n % 97},{n % 5}".replace("T", " ") for n, t in enumerate(times))]
+    return [
+        "time,load,oil,plan",
+        *(f"{t},{n},{n * n % 97},{n % 5}".replace("T", " ") for n, t in enumerate(times)),
+    ]
 
 
 def load(folder: Path, lines: list[str], **options: object) -> Dataset:
@@ -64,7 +67,9 @@ def test_every_window_lies_where_it_should(tmp_path: Path):
 
 
 def test_columns_are_standardised_by_the_training_part(tmp_path: Path):
-    dataset = load(tmp_path, hourly(), inputs=("oil",), known=("plan",), targets=("load",), history=10, horizon=3)
+    dataset = load(
+        tmp_path, hourly(), inputs=("oil",), known=("plan",), targets=("load",), history=10, horizon=3
+    )
     _, series = of(dataset)
     end = series.parts["train"][1]
     assert (end, series.values.shape) == (288, (HOURS, 2))
@@ -163,4 +168,3 @@ def test_etth1_has_the_parts_of_the_field(local_data: Path):
 def test_other_splits_are_of_no_series():
     with pytest.raises(UserError, match="a forecast is of a time series"):
         series_of(ArraySplit({"inputs": torch.zeros(2, 1)}))
-

@@ -31,7 +31,9 @@ def test_times_that_are_understood(text: str, expected: str):
     assert parse_time(text) == np.datetime64(expected, "us")
 
 
-@pytest.mark.parametrize("text", ["", "1", "2026", "2026-13-01", "2026-02-30", "01/02/2026", "2026-07/01", "3.5", "x"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "2026", "2026-13-01", "2026-02-30", "01/02/2026", "2026-07/01", "3.5", "x"]
+)
 def test_what_is_no_time(text: str):
     assert parse_time(text) is None
 
@@ -83,7 +85,8 @@ def test_what_comes_after():
     ends = Step("months", 1).after(np.datetime64("2026-01-31", "us"), 3)
     np.testing.assert_array_equal(ends, times("2026-02-28", "2026-03-31", "2026-04-30"))
     np.testing.assert_array_equal(
-        Step("months", 1).after(np.datetime64("2026-01-30T06", "us"), 2), times("2026-02-28T06", "2026-03-30T06")
+        Step("months", 1).after(np.datetime64("2026-01-30T06", "us"), 2),
+        times("2026-02-28T06", "2026-03-30T06"),
     )
 
 

@@ -43,7 +43,9 @@ def test_unsorted_times_are_sorted_and_that_is_said(tmp_path: Path):
 
 def test_duplicated_times_are_refused_by_name_or_settled_as_asked(tmp_path: Path):
     lines = [*rows(), "2026-03-02T05:00,105,1", "2026-03-02T09:00,,1", "2026-03-02T05:00,90,1"]
-    with pytest.raises(UserError, match=r"2 times stand in more than one row: 2026-03-02 05:00, 2026-03-02 09:00"):
+    with pytest.raises(
+        UserError, match=r"2 times stand in more than one row: 2026-03-02 05:00, 2026-03-02 09:00"
+    ):
         load(tmp_path, lines)
     for policy, expected in (("first", 5), ("last", 90), ("mean", 200 / 3)):
         dataset = load(tmp_path, lines, duplicates=policy)
@@ -81,7 +83,9 @@ def test_text_in_a_column_of_numbers_is_named_with_its_row_and_value(tmp_path: P
     lines = rows()
     lines[17] = "2026-03-02T17:00,about 17,3"
     lines[30] = "2026-03-03T06:00,?,3"
-    with pytest.raises(UserError, match=r"a: row 18 \(2026-03-02 17:00\) is no number; so are 1 others\n.*'about 17'"):
+    with pytest.raises(
+        UserError, match=r"a: row 18 \(2026-03-02 17:00\) is no number; so are 1 others\n.*'about 17'"
+    ):
         load(tmp_path, lines)
     with pytest.raises(UserError, match=r"b: row 1 \(2026-03-02\) is no number\n.*'inf'"):
         load(tmp_path, ["2026-03-02T00:00,0,inf", *rows()[1:]])
@@ -144,7 +148,11 @@ def test_files_that_are_no_series(tmp_path: Path):
     (tmp_path / "g.csv").write_bytes("when,température\n2026-03-02,1\n".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
         load_series(SeriesData(path=str(tmp_path / "g.csv")), None, [])
-    for name, message in ((".", "is a folder"), ("gone.csv", "no such file"), ("s.txt", "a .csv or .tsv file")):
+    for name, message in (
+        (".", "is a folder"),
+        ("gone.csv", "no such file"),
+        ("s.txt", "a .csv or .tsv file"),
+    ):
         (tmp_path / "s.txt").write_text("x")
         with pytest.raises(UserError, match=message):
             load_series(SeriesData(path=str(tmp_path / name)), None, [])

@@ -44,7 +44,10 @@ def trained(folder: Path, **changes: Any) -> tuple[SeriesSplit, dict[str, Any]]:
 def test_a_new_window_is_prepared_as_the_same_window_of_the_data_was(tmp_path: Path):
     split, preparation = trained(tmp_path)
     origin = split.first + 5
-    planned = [",".join((line.split(",")[0], "", "", "", line.split(",")[4])) for line in rows(origin, origin + HORIZON)]
+    planned = [
+        ",".join((line.split(",")[0], "", "", "", line.split(",")[4]))
+        for line in rows(origin, origin + HORIZON)
+    ]
     new = prepare_series(preparation, write(tmp_path / "new.csv", [*rows(origin - 20, origin), *planned]))
     expected = split.gather(np.array([5]))
     assert_close(new.batch()["history"], expected["history"])
@@ -63,7 +66,9 @@ def test_without_planned_columns_the_clock_goes_on(tmp_path: Path):
     np.testing.assert_array_equal(new.times, last + np.arange(1, 4) * np.timedelta64(3_600_000_000, "us"))
     assert (new.history.shape, new.known.shape) == ((HISTORY, 3), (HISTORY + HORIZON, 2))
     hours = (np.arange(COUNT - HISTORY, COUNT + HORIZON)) % 24
-    assert_close(new.known[:, 0], torch.tensor(np.sin(2 * np.pi * hours / 24), dtype=torch.float32), atol=1e-6, rtol=0)
+    assert_close(
+        new.known[:, 0], torch.tensor(np.sin(2 * np.pi * hours / 24), dtype=torch.float32), atol=1e-6, rtol=0
+    )
 
 
 def test_what_a_new_file_lacks_is_said(tmp_path: Path):
@@ -71,7 +76,9 @@ def test_what_a_new_file_lacks_is_said(tmp_path: Path):
     new = tmp_path / "new.csv"
     with pytest.raises(UserError, match=r"too short for a forecast(.|\n)*5 steps(.|\n)*at least 8"):
         prepare_series(preparation, write(new, rows(0, 5)))
-    with pytest.raises(UserError, match=r"plan must be known for the 3 steps(.|\n)*0 rows after 2026-03-03 15:00"):
+    with pytest.raises(
+        UserError, match=r"plan must be known for the 3 steps(.|\n)*0 rows after 2026-03-03 15:00"
+    ):
         prepare_series(preparation, write(new, rows(0, 40)))
     blank = [f"2026-03-03T{hour},,,," for hour in (16, 17, 18)]
     with pytest.raises(UserError, match=r"plan must be known for the 3 steps(.|\n)*empty cells"):
@@ -96,7 +103,10 @@ def test_outputs_come_back_in_their_own_units_with_their_times(tmp_path: Path):
     ]
     assert [row["time"] for row in found] == [row["time"] for row in expected]
     for row, wanted in zip(found, expected, strict=True):
-        assert (row["a"], row["b"]) == (pytest.approx(wanted["a"], abs=1e-3), pytest.approx(wanted["b"], abs=1e-3))
+        assert (row["a"], row["b"]) == (
+            pytest.approx(wanted["a"], abs=1e-3),
+            pytest.approx(wanted["b"], abs=1e-3),
+        )
         assert "quantiles" not in row
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sound_toys import tone, wav
 
 from descent.data.soundfiles import look, read_sound, sound_files, to_samples
 from descent.errors import UserError
-
-from sound_toys import tone, wav
 
 
 def _save(folder: Path, data: bytes, name: str = "a.wav") -> Path:
@@ -109,12 +108,14 @@ def test_what_is_no_sound_is_refused_with_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
-@pytest.mark.parametrize(("kind", "subtype"), [(kind, "PCM_16") for kind in ("WAV", "AIFF", "FLAC")] + [("MP3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [(kind, "PCM_16") for kind in ("WAV", "AIFF", "FLAC")] + [("MP3", "MPEG_LAYER_III")]
+)
 def test_what_is_cut_anywhere_is_refused(kind: str, subtype: str, share: float) -> None:
     random = np.random.default_rng(0).normal(0, 0.1, 30_000)  # many blocks
     data = wav(random, 8000, kind, subtype)
     assert len(read_sound(data, 8000, 10, "a")[0]) == 30_000
-    with pytest.raises(UserError, match="cut short|no sound that can be read"):
+    with pytest.raises(UserError, match=r"cut short|no sound that can be read"):
         read_sound(data[: int(len(data) * share)], 8000, 10, "a")
 
 
@@ -165,5 +166,6 @@ def test_without_soundfile_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
 def test_arrays_are_taken_as_files_are() -> None:
     values = tone(440, 0.2, 16000)
     assert_array_equal(
-        to_samples(values, 16000, 8000, "a"), read_sound(wav(values, 16000, subtype="DOUBLE"), 8000, 10, "a")[0]
+        to_samples(values, 16000, 8000, "a"),
+        read_sound(wav(values, 16000, subtype="DOUBLE"), 8000, 10, "a")[0],
     )

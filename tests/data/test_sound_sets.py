@@ -46,9 +46,15 @@ def published(recordings: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> 
     return dict(recordings)
 
 
-def _pack(path: Path, members: dict[str, bytes], folder: str = "", links: dict[str, str] | None = None) -> Path:
+def _pack(
+    path: Path, members: dict[str, bytes], folder: str = "", links: dict[str, str] | None = None
+) -> Path:
     """A tar, packed where everything lies in a folder of its own, as a server packs a repository."""
-    with tarfile.open(path, "w:gz" if folder else "w", compresslevel=1) if folder else tarfile.open(path, "w") as tar:
+    with (
+        tarfile.open(path, "w:gz" if folder else "w", compresslevel=1)
+        if folder
+        else tarfile.open(path, "w") as tar
+    ):
         if folder:
             tar.pax_headers = {"comment": "a commit"}
         for name, target in (links or {}).items():
@@ -186,7 +192,11 @@ def test_long_recordings_are_cut_and_it_is_said(tmp_path: Path) -> None:
 
 def test_a_table_of_paths_labels_and_speakers(tmp_path: Path) -> None:
     root = write_folder(tmp_path / "own", 6)
-    lines = [f"{name}/{n}.wav,{name},{'ann' if n < 2 else 'bob' if n < 4 else 'eve'}" for name in ("low", "high") for n in range(6)]
+    lines = [
+        f"{name}/{n}.wav,{name},{'ann' if n < 2 else 'bob' if n < 4 else 'eve'}"
+        for name in ("low", "high")
+        for n in range(6)
+    ]
     table = root / "list.csv"
     table.write_text("\n".join(["path,label,speaker", *lines]), "utf-8")
     config = SoundData(path=str(table), held_out="ann", held_out_validation="eve")

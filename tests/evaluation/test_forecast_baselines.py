@@ -30,7 +30,9 @@ def dataset(folder: Path, values: np.ndarray, **options: object) -> dict[str, Se
 def noisy(count: int = 300, columns: int = 2) -> np.ndarray:
     draw = np.random.default_rng(0)
     waves = np.sin(np.arange(count)[:, None] / np.arange(2, 2 + columns))
-    return waves + 0.3 * draw.normal(size=(count, columns)) + 0.02 * draw.normal(size=(count, columns)).cumsum(0)
+    return (
+        waves + 0.3 * draw.normal(size=(count, columns)) + 0.02 * draw.normal(size=(count, columns)).cumsum(0)
+    )
 
 
 def test_last_and_seasonal_repeat_what_was_seen(tmp_path: Path):
@@ -76,7 +78,9 @@ def test_the_linear_map_is_ridge_regression(tmp_path: Path):
     np.testing.assert_allclose(found.weight, fitted[best].coef_.T, atol=1e-8)
     np.testing.assert_allclose(found.bias, fitted[best].intercept_, atol=1e-8)
     test_x, test_y = windows("test")
-    said = forecasts(splits["test"], np.arange(len(splits["test"])))["linear"].transpose(0, 2, 1).reshape(-1, H)
+    said = (
+        forecasts(splits["test"], np.arange(len(splits["test"])))["linear"].transpose(0, 2, 1).reshape(-1, H)
+    )
     last = splits["test"].gather(np.arange(len(splits["test"])))["history"][:, -1].reshape(-1, 1).numpy()
     np.testing.assert_allclose(said - last, fitted[best].predict(test_x), atol=1e-5)
     assert len(test_y) == len(said)
@@ -100,7 +104,9 @@ def test_dlinear_trained_reaches_the_map_in_closed_form(tmp_path: Path):
     assert np.square(linear - batch["targets"].numpy()).mean() < 1e-3
 
 
-def test_it_is_fitted_once_and_thinned_where_windows_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_it_is_fitted_once_and_thinned_where_windows_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     splits = dataset(tmp_path, noisy())
     calls: list[object] = []
     fit = baselines.fit_linear

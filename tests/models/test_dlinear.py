@@ -64,7 +64,9 @@ def test_the_level_is_given_back():
 def test_it_starts_as_the_mean():
     model = DLinear(DLinearConfig(channels=C, outputs=OUT, history=T, horizon=H, level="none"))
     history = torch.randn(B, T, C)
-    assert_close(model(history), history[..., :OUT].mean(1, keepdim=True).expand(-1, H, -1), atol=1e-6, rtol=1e-5)
+    assert_close(
+        model(history), history[..., :OUT].mean(1, keepdim=True).expand(-1, H, -1), atol=1e-6, rtol=1e-5
+    )
 
 
 def test_sizes_and_kernel_are_checked():

@@ -76,9 +76,12 @@ def test_sizes_left_to_the_data_must_be_filled() -> None:
 
 
 def test_the_small_size_of_the_paper_has_its_parameters() -> None:
-    """Convolutions and head of DS-CNN-S: 10x4x64 + 4 (3x3x64 + 64x64) + 64x12 + 12, as table 6 lays them out."""
+    """Convolutions and head of DS-CNN-S: 10x4x64 + 4 (3x3x64 + 64x64) + 64x12 + 12."""
     model = DSCNN(DSCNNConfig(inputs=(10,), outputs=12))
     weights = sum(
-        p.numel() for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear)) for p in layer.parameters()
+        p.numel()
+        for layer in model.modules()
+        if isinstance(layer, (nn.Conv2d, nn.Linear))
+        for p in layer.parameters()
     )
     assert weights == 2560 + 4 * (576 + 4096) + 780

@@ -86,7 +86,9 @@ def test_pinball_is_that_of_scikit_learn():
 def test_pinball_is_least_at_the_quantile():
     values = torch.arange(101.0)
     for q in (0.1, 0.5, 0.9):
-        losses = torch.stack([pinball(torch.full((101, 1), float(v)), values, (q,)).mean() for v in range(101)])
+        losses = torch.stack(
+            [pinball(torch.full((101, 1), float(v)), values, (q,)).mean() for v in range(101)]
+        )
         assert losses.argmin().item() == round(100 * q)
 
 
@@ -95,6 +97,10 @@ def test_quantiles_must_suit_model_and_each_other():
         forecast_of(Says(SAID), batch(TRUE), ForecastConfig(quantiles=(0.1, 0.5, 0.9)))
     with pytest.raises(UserError, match="0 of|expected: 0"):
         forecast_of(Says(SAID[..., None].expand(-1, -1, -1, 3)), batch(TRUE), ForecastConfig())
-    for wrong, message in (([0.1, 0.9], "odd number"), ([0.1, 0.4, 0.9], "0.5 in the middle"), ([0.9, 0.5, 0.1], "rise")):
+    for wrong, message in (
+        ([0.1, 0.9], "odd number"),
+        ([0.1, 0.4, 0.9], "0.5 in the middle"),
+        ([0.9, 0.5, 0.1], "rise"),
+    ):
         with pytest.raises(UserError, match=message):
             ForecastConfig.read({"quantiles": wrong})

@@ -35,7 +35,9 @@ def split(tmp_path: Path) -> SeriesSplit:
     times = np.datetime64("2026-03-02T00") + np.arange(300)
     lines = [f"{t}," + ",".join(str(n * (c + 1) % 50) for c in range(5)) for n, t in enumerate(times)]
     (tmp_path / "s.csv").write_text("\n".join(["when,a,b,c,温度,e", *lines]) + "\n", encoding="utf-8")
-    found = load_series(SeriesData(path=str(tmp_path / "s.csv"), history=T, horizon=H), None, []).splits["test"]
+    found = load_series(SeriesData(path=str(tmp_path / "s.csv"), history=T, horizon=H), None, []).splits[
+        "test"
+    ]
     assert isinstance(found, SeriesSplit)
     return found
 
@@ -58,7 +60,9 @@ def test_a_window_is_in_the_units_of_the_data(split: SeriesSplit):
 
 
 @pytest.mark.parametrize("quantiles", [(), (0.1, 0.5, 0.9)])
-def test_the_picture_and_its_arrays_are_written(split: SeriesSplit, tmp_path: Path, quantiles: tuple[float, ...]):
+def test_the_picture_and_its_arrays_are_written(
+    split: SeriesSplit, tmp_path: Path, quantiles: tuple[float, ...]
+):
     objective = Forecast(ForecastConfig(quantiles=quantiles))
     drawn = forecast_window(Flat(len(quantiles)), objective, split)
     if quantiles:
