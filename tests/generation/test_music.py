@@ -161,10 +161,10 @@ def test_each_key_sounds_as_often_as_its_probability_says():
         model.head.weight.zero_()
         model.head.bias.copy_(odds)
     for temperature in (1.0, 0.5):
-        settings = FrameSettings(steps=1500, temperature=temperature, most=88)
+        settings = FrameSettings(steps=600, temperature=temperature, most=88)
         shares = sample_frames(model, {**FRAMES, "keys": [0, 87]}, settings).mean(axis=0)
         expected = torch.sigmoid(odds / temperature)
-        assert_close(torch.from_numpy(shares).float(), expected, rtol=0, atol=0.05)
+        assert_close(torch.from_numpy(shares).float(), expected, rtol=0, atol=0.085)
 
 
 def test_frames_are_a_function_of_the_seed_and_leave_the_model_as_it_was():
