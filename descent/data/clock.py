@@ -205,7 +205,7 @@ def _is_month_end(times: Times) -> NDArray[np.bool_]:
 
 
 def rounds(names: Sequence[Calendar], step: Step, span: int) -> list[Calendar]:
-    """Those of the calendar's rounds that a training part of so many microseconds sees whole, step by step."""
+    """Those of the calendar's rounds that a part of so many microseconds sees whole, step by step."""
     return [name for name in names if step.length < _ROUNDS[name] <= span]
 
 

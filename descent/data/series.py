@@ -202,13 +202,13 @@ def _choose(config: SeriesData, columns: Columns) -> tuple[dict[str, list[str]],
 
 def _ended(columns: Columns, targets: list[str]) -> Columns:
     """Without the steps at the end that hold no target: a future that is planned, not known."""
-    any_there = ~np.isnan(np.stack([columns.values[name] for name in targets])).all(axis=0)
-    if not any_there.any():
+    rows = np.flatnonzero(~np.isnan(np.stack([columns.values[name] for name in targets])).all(axis=0))
+    if not len(rows):
         raise UserError(f"{columns.where}: the columns to forecast are empty")
-    end = int(np.flatnonzero(any_there)[-1]) + 1
-    if end == len(any_there):
+    end = int(rows[-1]) + 1
+    if end == len(columns.times):
         return columns
-    note = f"{len(any_there) - end:,} rows at the end without any target left out"
+    note = f"{len(columns.times) - end:,} rows at the end without any target left out"
     values = {name: column[:end] for name, column in columns.values.items()}
     return Columns(columns.times[:end], values, columns.where, columns.time, (), (*columns.notes, note))
 
@@ -234,7 +234,7 @@ def _parts(config: SeriesData, item: Entry | None, columns: Columns) -> tuple[in
         raise UserError(
             f"{columns.where}: the training part is too short for one window",
             got=f"{sizes[0]:,} steps of {count:,}",
-            expected=f"at least {window:,}: a history of {config.history:,} and a horizon of {config.horizon:,}",
+            expected=f"at least {window:,}: history {config.history:,} and horizon {config.horizon:,}",
             hint=hint,
         )
     for name, size in zip(NAMES[1:], sizes[1:], strict=True):

@@ -24,8 +24,8 @@ SERIES = (
     ),
     Entry(
         "google-stock",
-        "Google's share on 1,047 trading days from August 2004 to October 2008: prices and volume; comes with "
-        "matplotlib, no download",
+        "Google's share on 1,047 trading days from August 2004 to October 2008: prices and volume; "
+        "comes with matplotlib, no download",
         "series",
         "google-stock",
         "as bundled by matplotlib (prices of Yahoo Finance)",

@@ -1,4 +1,4 @@
-"""A file of columns over time, read strictly: times found, sorted and told apart, steps made even, blanks filled.
+"""A file of columns over time, read strictly: times sorted and told apart, steps even, blanks filled.
 
 Legend: N rows of the file or steps of the series.
 """
@@ -51,7 +51,7 @@ def read_columns(config: SeriesData, needed: Sequence[str] = ()) -> Columns:
         needed: the columns to read; empty = all, those without any number left out.
 
     Raises:
-        UserError: no times, a cell that is no number, a column that is not there; with the row, counted from 1.
+        UserError: no times, a cell that is no number, no such column; rows are counted from 1.
     """
     path = Path(str(config.path)).expanduser()
     if path.is_dir():

@@ -78,7 +78,7 @@ def prepare_series(preparation: Mapping[str, Any], path: str | Path) -> NewWindo
 
 
 def _from_origin(columns: Columns, targets: Sequence[str], history: int, horizon: int) -> tuple[Columns, int]:
-    """The last `history` rows up to the last target and at most `horizon` rows after it; and where these begin."""
+    """The last `history` rows up to the last target, at most `horizon` after it, and where these begin."""
     there = ~np.isnan(np.stack([columns.values[name] for name in targets])).all(axis=0)
     rows = np.flatnonzero(there)
     end = int(rows[-1]) + 1 if len(rows) else 0

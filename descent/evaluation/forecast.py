@@ -12,7 +12,7 @@ from torch import nn
 from descent.data.dataset import Split
 from descent.data.series import Series, SeriesSplit, series_of
 from descent.evaluation.baselines import BASELINES, forecasts
-from descent.evaluation.evaluate import Evaluation
+from descent.evaluation.result import Evaluation
 from descent.objectives.forecast import Forecast, forecast_loss, forecast_of
 
 __all__ = ["NAMES", "names", "score"]
@@ -24,8 +24,8 @@ INTERVALS = ("coverage", "width")
 _scored: WeakKeyDictionary[Split, dict[str, float]] = WeakKeyDictionary()
 
 
-def names(objective: Forecast) -> tuple[str, ...]:
-    """The metrics `score` gives; with quantiles also those of the interval from the lowest to the highest."""
+def names(objective: Forecast, outputs: int = 0) -> tuple[str, ...]:
+    """The metrics `score` gives, whatever the outputs; with quantiles also those of the outermost interval."""
     return NAMES + (INTERVALS if objective.config.quantiles else ())
 
 
@@ -40,9 +40,10 @@ def score(
     - `mse`, `mae`: mean of (y - f)^2 and |y - f|, standardised by the training part, as published.
     - `smape`: mean of 200 |y - f| / (|y| + |f|) in own units, in percent, 0 where both are 0
       (S. Makridakis et al., The M4 Competition, 2020).
-    - `mase`: mean of |y - f| / s, where s of a target is the mean of |y_t - y_(t - m)| over the training part,
-      m steps being a season (R. Hyndman, A. Koehler, Another look at measures of forecast accuracy, 2006,
-      with m = 1; the M4 Competition with seasons). A target that never changes there has no s and is left out.
+    - `mase`: mean of |y - f| / s, where s of a target is the mean of |y_t - y_(t - m)| over the training
+      part, m steps being a season (R. Hyndman, A. Koehler, Another look at measures of forecast accuracy,
+      2006, with m = 1; the M4 Competition with seasons). A target that never changes there has no s and is
+      left out.
     - `..._last`, `..._seasonal`, `..._linear`: the same of the baselines, see `baselines.forecasts`.
     - `coverage`: the share of truths between the lowest and the highest quantile; `width`: the mean
       distance of these, standardised.

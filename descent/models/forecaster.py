@@ -73,7 +73,7 @@ class Forecaster(nn.Module):
         x_1 .. x_S = patches of the history, each with what is known of its steps
         h_S = recurrent(x_1 .. x_S)
 
-        direct:          y_n = W gelu(A h_S + B known_n + place_n) + c          for every patch n of the horizon
+        direct:          y_n = W gelu(A h_S + B known_n + place_n) + c     for every patch n of the horizon
         autoregressive:  y_n = W h_(S+n-1) + c;  h_(S+n) = recurrent(y_n, known_(n+1))
 
     A state that forecasts step by step is Elman's network run on (J. Elman, Finding structure in time, 1990);

@@ -24,7 +24,7 @@ class ForecastConfig(Config):
         loss: of one value for each target: `mse`, `l1` or `huber`.
         huber_delta: where Huber turns from square to linear.
         quantiles: shares such as 0.1, 0.5, 0.9: the model says these quantiles, trained by the pinball loss
-            in place of `loss`. They rise, an odd number of them, with the median, the forecast, in the middle.
+            in place of `loss`. They rise, an odd number of them; the median, in the middle, is the forecast.
     """
 
     type: Literal["forecast"] = "forecast"

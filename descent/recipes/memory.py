@@ -49,13 +49,13 @@ def recall_rnn() -> Recipe:
 
 
 def recall_lstm() -> Recipe:
-    """The LSTM, its forget gates open from the start."""
-    return _recall("recall-lstm", "an LSTM", RNNConfig(cell="lstm", depth=1, dim=32, forget_bias=5.0))
+    """The LSTM; for another gap set `model.chrono` to it, too, which opens its gates for so long."""
+    return _recall("recall-lstm", "an LSTM", RNNConfig(cell="lstm", depth=1, dim=32, chrono=100))
 
 
 def recall_gru() -> Recipe:
-    """The GRU."""
-    return _recall("recall-gru", "a GRU", RNNConfig(cell="gru", depth=1, dim=38, embedding=32))
+    """The GRU; `model.chrono` as for the LSTM."""
+    return _recall("recall-gru", "a GRU", RNNConfig(cell="gru", depth=1, dim=38, embedding=32, chrono=100))
 
 
 def recall_gpt() -> Recipe:

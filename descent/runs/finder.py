@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from descent.errors import UserError
+from descent.objectives import Objective
 from descent.runs.assemble import Parts
 from descent.runs.recipe import Recipe
 from descent.runs.transfer import begin
@@ -97,7 +98,7 @@ def find_rate(
 
 def _losses(parts: Parts, rates: Sequence[float]) -> list[float]:
     """The loss at each rate, until it is too high to go on."""
-    state, reference = _copied(parts.state), parts.recipe.optimizer.learning_rate
+    (state, objective), reference = _copied(parts), parts.recipe.optimizer.learning_rate
     settings = replace(parts.settings, schedule=ConstantConfig())
     groups = [g for listed in state.optimizers.values() for o in listed for g in o.param_groups]
     shares = [group["initial_lr"] / reference for group in groups]
@@ -108,7 +109,7 @@ def _losses(parts: Parts, rates: Sequence[float]) -> list[float]:
             group["initial_lr"] = rate * share
         batch = parts.batches.batch(state.step)
         try:
-            loss = next(iter(train_step(state, parts.objective, batch, settings).losses.values()))
+            loss = next(iter(train_step(state, objective, batch, settings).losses.values()))
         except NonFiniteLoss:
             break
         losses.append(loss)
@@ -120,12 +121,15 @@ def _losses(parts: Parts, rates: Sequence[float]) -> list[float]:
     return losses
 
 
-def _copied(state: State) -> State:
-    """Model, optimizers and memory of its own; averaged weights are left out, as nobody looks at them."""
-    model, optimizers, memory = copy.deepcopy((state.model, state.optimizers, state.memory))
+def _copied(parts: Parts) -> tuple[State, Objective]:
+    """Model, optimizers, and an objective with the memory of its own; averaged weights are left out, as
+    nobody looks at them."""
+    state = parts.state
+    held = (state.model, state.optimizers, state.memory, parts.objective)  # at once: the memory is the objective's
+    model, optimizers, memory, objective = copy.deepcopy(held)
     for name in ("features", "forward"):  # a compiled one computes with the weights it was compiled for
         vars(model).pop(name, None)
-    return State(model, optimizers, None, memory, state.step)
+    return State(model, optimizers, None, memory, state.step), objective
 
 
 def _curve(recipe: Recipe, rates: NDArray[Any], losses: NDArray[Any]) -> RateCurve:

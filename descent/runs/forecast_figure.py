@@ -77,8 +77,9 @@ def forecast_window(
         placed = {name: value.to(device) for name, value in batch.items()}
         said = forecast_of(model, placed, objective.config).double().cpu().numpy()[0]
     count, origin = len(series.names), split.first + window
-    quantiles = np.sort(said, axis=2) if said.ndim == 3 else np.zeros((*said.shape, 0))
-    forecast = quantiles[..., quantiles.shape[2] // 2] if said.ndim == 3 else said
+    asked = len(objective.config.quantiles)
+    quantiles = np.sort(said.reshape(series.horizon, count, -1), axis=2)
+    forecast, quantiles = quantiles[..., asked // 2], quantiles[..., :asked]
 
     def own(values: Any) -> np.ndarray:
         return np.asarray(values, dtype=np.float64) * series.std + series.mean

@@ -40,8 +40,9 @@ JUMP = 20.0
 """A gradient so many times as long as usual explodes; sound runs stay below 3."""
 STEEP = 1000.0
 """In a run's first steps: |gradient| |weights| / loss of a layer that explodes; sound ones stay below 30."""
-FAINT = 1e-4
-"""A layer whose gradient is so small beside that of the middle layer, both per weight, is not reached."""
+FAINT = 1e-5
+"""A layer whose gradient is so small beside the strongest layer's, both per weight, is not reached; in sound
+runs the weakest has 1e-3 or more."""
 LOST = 2.0**-23
 """What is smaller than this share is rounded away where single precision adds up."""
 SHORTEST = 16
@@ -184,10 +185,14 @@ class GradientWatch:
         """Layers that hardly any gradient arrives at, beside the others."""
         if len(layers) < 3:
             return
-        middle = statistics.median(layer.per_weight for layer in layers.values())
+        strongest = max(layer.per_weight for layer in layers.values())
         for name, layer in layers.items():
-            if self._still_lost(phase, name, layer.per_weight < FAINT * middle):
-                share = f"{layer.per_weight / middle:.1g} of the middle layer's" if layer.gradient else "zero"
+            if self._still_lost(phase, name, layer.per_weight < FAINT * strongest):
+                share = (
+                    f"{layer.per_weight / strongest:.1g} of the strongest layer's"
+                    if layer.gradient
+                    else "zero"
+                )
                 self._tell(
                     "vanishing", name, step, layer.gradient,
                     f"the gradient vanishes in {name}: per weight it is {share}; "

@@ -74,7 +74,8 @@ def carried(model: Any, batch: Batch, batches: Batches | None) -> tuple[float, s
     cache = _empty(model, len(first[name]), first[name].shape[1])
     if not isinstance(cache, StateCache):
         raise NotApplicable("no state to carry: it looks back at all it has read")
-    count = PIECES if batches is None else min(PIECES, len(batches.split) // batches.batch_size)
+    most = batch[name].shape[1] if batches is None else len(batches.split) // batches.batch_size
+    count = min(PIECES, most)
     state, parts, read = cache.state, [], []
     for piece in map(steps, range(count)):
         cache = StateCache(kept(state, piece["carried"]))
@@ -136,6 +137,7 @@ def _lengths(model: Any, batch: Batch) -> tuple[float, str]:
     """Rows cut to unequal lengths, what was cut left behind their ends as padding, against each alone."""
     name, counted = ("source", "source_lengths") if "source" in batch else (read_by(batch) or "", "lengths")
     count, time = batch[name].shape[:2]
+    batch = {k: v for k, v in batch.items() if k not in ("documents", "positions")}
     real_B = batch.get(counted, torch.full((count,), time))
     lengths_B = (real_B * (count - torch.arange(count)) // count).clamp(min=1)
     together, worst = asked(model, batch, **{counted: lengths_B}), 0.0

@@ -9,6 +9,7 @@ from descent.data.clock import Step, calendar, infer, parse_time, rounds, writte
 from descent.errors import UserError
 
 DAY = 86_400_000_000
+MICRO = "microseconds"
 
 
 def times(*written: str) -> np.ndarray:
@@ -53,21 +54,22 @@ def test_times_are_written_as_finely_as_they_must_be():
 
 
 @pytest.mark.parametrize(
-    ("stamps", "unit", "count", "season", "name"),
+    ("texts", "unit", "count", "season", "name"),
     [
-        (times("2026-01-01T00", "2026-01-01T01", "2026-01-01T02", "2026-01-01T05"), "microseconds", DAY // 24, 24, "an hour"),
-        (times("2026-01-01T00:00", "2026-01-01T00:15", "2026-01-01T00:30"), "microseconds", DAY // 96, 96, "15 minutes"),
-        (times("2026-01-01T00:00:00", "2026-01-01T00:00:02", "2026-01-01T00:00:04"), "microseconds", 2_000_000, 1800, "2 seconds"),
-        (times("2026-01-01", "2026-01-02", "2026-01-03"), "microseconds", DAY, 7, "a day"),
-        (times("2026-01-01", "2026-01-08", "2026-01-15"), "microseconds", 7 * DAY, 52, "a week"),
-        (times("2026-01-01", "2026-02-01", "2026-03-01", "2026-05-01"), "months", 1, 12, "a month"),
-        (times("2025-11-30", "2025-12-31", "2026-01-31", "2026-02-28"), "months", 1, 12, "a month"),
-        (times("2026-01-15", "2026-04-15", "2026-07-15"), "months", 3, 4, "3 months"),
-        (times("2024-01-01", "2025-01-01", "2026-01-01"), "months", 12, 1, "12 months"),
-        (times("2026-03-05", "2026-03-06", "2026-03-09", "2026-03-10"), "weekdays", 1, 5, "a trading day"),
+        (["2026-01-01T00", "2026-01-01T01", "2026-01-01T02"], MICRO, DAY // 24, 24, "an hour"),
+        (["2026-01-01T00:00", "2026-01-01T00:15", "2026-01-01T00:30"], MICRO, DAY // 96, 96, "15 minutes"),
+        (["2026-01-01T00:00:00", "2026-01-01T00:00:02"], MICRO, 2_000_000, 1800, "2 seconds"),
+        (["2026-01-01", "2026-01-02", "2026-01-03"], MICRO, DAY, 7, "a day"),
+        (["2026-01-01", "2026-01-08", "2026-01-15"], MICRO, 7 * DAY, 52, "a week"),
+        (["2026-01-01", "2026-02-01", "2026-03-01", "2026-05-01"], "months", 1, 12, "a month"),
+        (["2025-11-30", "2025-12-31", "2026-01-31", "2026-02-28"], "months", 1, 12, "a month"),
+        (["2026-01-15", "2026-04-15", "2026-07-15"], "months", 3, 4, "3 months"),
+        (["2024-01-01", "2025-01-01", "2026-01-01"], "months", 12, 1, "12 months"),
+        (["2026-03-05", "2026-03-06", "2026-03-09", "2026-03-10"], "weekdays", 1, 5, "a trading day"),
     ],
 )  # fmt: skip
-def test_steps_are_inferred(stamps: np.ndarray, unit: str, count: int, season: int, name: str):
+def test_steps_are_inferred(texts: list[str], unit: str, count: int, season: int, name: str):
+    stamps = times(*texts)
     step = infer(stamps)
     assert (step.unit, step.count, step.season, str(step)) == (unit, count, season, name)
     assert Step.read(step.table()) == step
@@ -109,8 +111,12 @@ def test_the_calendar_turns_once_a_round():
     found = calendar(stamps, ["minute", "hour", "weekday", "day", "month"])
     year = [0.25 / 365, (0.25 + 1 / 96) / 365, 182.5 / 365, 365.75 / 366]
     shares = np.array(
-        [[0, 6 / 24, 3 / 7, 0.25 / 31], [0.25, 6.25 / 24, 3 / 7, (0.25 + 1 / 96) / 31], [0, 0.5, 3 / 7, 1.5 / 31],
-         [0, 0.75, 1 / 7, 30.75 / 31]]
+        [
+            [0, 6 / 24, 3 / 7, 0.25 / 31],
+            [0.25, 6.25 / 24, 3 / 7, (0.25 + 1 / 96) / 31],
+            [0, 0.5, 3 / 7, 1.5 / 31],
+            [0, 0.75, 1 / 7, 30.75 / 31],
+        ]
     )  # fmt: skip
     angles = 2 * np.pi * np.column_stack([shares, year])
     np.testing.assert_allclose(found[:, ::2], np.sin(angles), atol=1e-6)

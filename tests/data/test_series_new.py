@@ -83,8 +83,8 @@ def test_what_a_new_file_lacks_is_said(tmp_path: Path):
     blank = [f"2026-03-03T{hour},,,," for hour in (16, 17, 18)]
     with pytest.raises(UserError, match=r"plan must be known for the 3 steps(.|\n)*empty cells"):
         prepare_series(preparation, write(new, [*rows(0, 40), *blank]))
+    new.write_text("when,a,b,plan\n2026-03-02T00,1,2,3\n")
     with pytest.raises(UserError, match="no column 'wind'"):
-        new.write_text("when,a,b,plan\n2026-03-02T00,1,2,3\n")
         prepare_series(preparation, new)
     with pytest.raises(UserError, match="not evenly spaced"):
         prepare_series(preparation, write(new, [*rows(0, 40), "2026-03-03T16:20,1,1,1,1"]))

@@ -44,7 +44,7 @@ def test_shapes_and_gradients(mode: str, changes: dict[str, Any]):
     history, known = torch.randn(B, T, c.channels), torch.randn(B, T + c.horizon, c.known)
     found = model(history, known)
     shape = (B, c.horizon, c.outputs)
-    assert found.shape == (shape + (c.quantiles,) if c.quantiles else shape)
+    assert found.shape == ((*shape, c.quantiles) if c.quantiles else shape)
     model.train()(history, known).square().sum().backward()
     unused = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert unused == []

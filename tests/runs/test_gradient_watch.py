@@ -64,14 +64,14 @@ def warnings_of(model: nn.Module, steps: int, rate: float = 0.1, clip: float = 0
 
 
 def test_recurrent_weights_that_are_too_large_explode_in_the_first_step():
-    (warning, *_) = warnings_of(Reader(scale=3.0, every=True), 2)
+    (warning, *_) = warnings_of(Reader(scale=4.0, every=True), 2)
     assert (warning.kind, warning.layer, warning.step, warning.clipped) == (
         "exploding",
         "recurrent.l0",
         1,
         False,
     )
-    model = Reader(scale=3.0, every=True)
+    model = Reader(scale=4.0, every=True)
     Classes().loss(model, Classes.phases[0], batch_at(0)).backward()
     norm = torch.cat([p.grad.flatten() for p in model.recurrent.parameters()]).norm()
     assert warning.norm == pytest.approx(float(norm), rel=1e-4)
@@ -80,7 +80,7 @@ def test_recurrent_weights_that_are_too_large_explode_in_the_first_step():
 
 
 def test_clipping_is_known_and_the_gradient_is_measured_before_it():
-    (warning, *_) = warnings_of(Reader(scale=3.0, every=True), 1, clip=1.0)
+    (warning, *_) = warnings_of(Reader(scale=4.0, every=True), 1, clip=1.0)
     assert warning.clipped
     assert warning.norm > 100
     assert "clip_norm=1 bounds it" in warning.message
