@@ -1,7 +1,7 @@
 """Enters finished runs of one recipe, one a seed, into the ledger.
 
     python -m benchmarks.runs --metric accuracy --split test runs/a runs/b runs/c --ledger ledger
-        [--published 0.9905 --source "LeCun et al. 1998, figure 9"] [--note "..."]
+        [--published 0.9905 --source "LeCun et al. 1998, figure 9"] [--note "..."] [--changed data.horizon=48]
 
 `--metric distance --split closed_form` enters how far linear regression ended from its closed form.
 The value is the mean over the runs, the spread their least and greatest; nothing is chosen among them.
@@ -43,6 +43,9 @@ def main() -> None:
     parser.add_argument("--ledger", default="ledger")
     parser.add_argument("--published", type=float)
     parser.add_argument("--source", default="")
+    parser.add_argument(
+        "--changed", action="append", default=[], metavar="KEY=VALUE", help="an option of the recipe"
+    )
     parser.add_argument("--note", default="")
     options = parser.parse_args()
     runs = [Run(folder) for folder in options.runs]
@@ -52,10 +55,13 @@ def main() -> None:
     values = [_value(run, options.split, options.metric) for run in runs]
     seeds = [run.recipe.seed for run in runs]
     published = {"value": options.published, "source": options.source} if options.source else None
-    changes = f"seed={seeds[0]}" if len(seeds) == 1 else f"seed=SEED, for SEED in {seeds}"
+    of_seeds = f"seed={seeds[0]}" if len(seeds) == 1 else f"seed=SEED, for SEED in {seeds}"
+    changes = "".join(f"{change} " for change in options.changed) + of_seeds
     made = json.loads((runs[0].folder / "env.json").read_text(encoding="utf-8"))
     entry: dict[str, Any] = {
-        "id": f"{recipe.name}-{options.split}-{options.metric}".replace("_", "-"),
+        "id": "-".join([recipe.name, *map(_slug, options.changed), options.split, options.metric]).replace(
+            "_", "-"
+        ),
         "what": recipe.about,
         "metric": f"{options.split.replace('_', ' ')} {options.metric}",
         "value": mean(values),
@@ -72,6 +78,12 @@ def main() -> None:
     }
     enter(options.ledger, [entry])
     print(f"{entry['id']}: {entry['value']:.4f} {entry['spread']}, {entry['minutes']} minutes at most")
+
+
+def _slug(change: str) -> str:
+    """`data.horizon=24` as a part of a name: horizon-24."""
+    key, _, value = change.partition("=")
+    return f"{key.rpartition('.')[2]}-{value}"
 
 
 def _value(run: Run, split: str, metric: str) -> float:

@@ -57,7 +57,7 @@ class Batches:
             parts.append(self.split.gather(self._order(epoch)[first:last], self.seed, epoch))
         if len(parts) == 1:
             return parts[0]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return self.split.join(parts)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:

@@ -1,7 +1,8 @@
 """Times as a file writes them, the step between them, and what a calendar says of each.
 
-Times are microseconds since 1970 (`datetime64[us]`). A step is a length of time, a number of months, or the
-next weekday; its JSON form is {"unit": "microseconds" | "months" | "weekdays" | "rows", "count": n}.
+Times are microseconds since 1970 (`datetime64[us]`). A step is a length of time, a number of months (from
+the same day to the same day, or from end to end), or the next weekday; its JSON form is
+{"unit": "microseconds" | "months" | "month_ends" | "weekdays" | "rows", "count": n}.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ __all__ = ["Step", "Times", "calendar", "infer", "parse_time", "rounds", "writte
 
 Times = np.ndarray
 """One dimension, of `datetime64[us]` (a type that shape checkers do not know)."""
-Unit = Literal["microseconds", "months", "weekdays", "rows"]
+Unit = Literal["microseconds", "months", "month_ends", "weekdays", "rows"]
+BY_MONTH = ("months", "month_ends")
 
 SECOND = 1_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86400 * SECOND
@@ -102,7 +104,7 @@ class Step:
         """
         if self.unit in ("weekdays", "rows"):
             return np.arange(len(times))
-        counted = _months(times) if self.unit == "months" else times.astype(np.int64)
+        counted = _months(times) if self.unit in BY_MONTH else times.astype(np.int64)
         away = counted - counted[0]
         off = np.flatnonzero(away % self.count)
         if len(off):
@@ -120,14 +122,13 @@ class Step:
         if self.unit == "weekdays":
             days = np.busday_offset(last.astype("datetime64[D]"), steps * self.count, roll="backward")
             return days.astype("datetime64[us]") + (last - last.astype("datetime64[D]"))
-        if self.unit != "months":
+        if self.unit not in BY_MONTH:
             return last + (steps * self.count).astype("timedelta64[us]")
         month = last.astype("datetime64[M]")
         first = month + steps * self.count
         days = (last.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int)
         lengths = ((first + 1).astype("datetime64[D]") - first.astype("datetime64[D]")).astype(int)
-        at_end = _is_month_end(np.array([last]))[0]
-        days = lengths - 1 if at_end else np.minimum(days, lengths - 1)
+        days = lengths - 1 if self.unit == "month_ends" else np.minimum(days, lengths - 1)
         return (first.astype("datetime64[D]") + days).astype("datetime64[us]") + (
             last - last.astype("datetime64[D]")
         )
@@ -135,7 +136,7 @@ class Step:
     @property
     def season(self) -> int:
         """Steps of the round that such steps mostly follow: an hour, a day, a week or a year; 1 for none."""
-        if self.unit == "months":
+        if self.unit in BY_MONTH:
             return max(1, 12 // self.count)
         if self.unit == "weekdays":
             return 5
@@ -147,12 +148,12 @@ class Step:
     @property
     def length(self) -> int:
         """About how many microseconds."""
-        return self.count * {"months": 30 * DAY, "weekdays": DAY}.get(self.unit, 1)
+        return self.count * {"months": 30 * DAY, "month_ends": 30 * DAY, "weekdays": DAY}.get(self.unit, 1)
 
     def __str__(self) -> str:
         if self.unit == "weekdays":
             return "a trading day"
-        if self.unit == "months":
+        if self.unit in BY_MONTH:
             return "a month" if self.count == 1 else f"{self.count} months"
         for size, name in (
             (7 * DAY, "week"),
@@ -181,9 +182,10 @@ def infer(times: Times, ignore: bool = False) -> Step:
         return Step("weekdays", 1)
     if ignore:
         return Step("rows", commonest)
-    if sizes.min() >= 28 * DAY and _by_month(times):
+    unit = _by_month(times) if sizes.min() >= 28 * DAY else None
+    if unit is not None:
         months, seen = np.unique(np.diff(_months(times)), return_counts=True)
-        return Step("months", int(months[seen.argmax()]))
+        return Step(unit, int(months[seen.argmax()]))
     return Step("microseconds", commonest)
 
 
@@ -191,17 +193,15 @@ def _months(times: Times) -> NDArray[np.int64]:
     return times.astype("datetime64[M]").astype(np.int64)
 
 
-def _by_month(times: Times) -> bool:
-    """Whether all times are on the same day of their months, or on the last, at the same time of day."""
+def _by_month(times: Times) -> Unit | None:
+    """The unit of times that are all on the same day of their months, or all on the last."""
     days = times.astype("datetime64[D]")
     if len(np.unique(times - days)) > 1:
-        return False
-    return len(np.unique(days - days.astype("datetime64[M]"))) == 1 or bool(_is_month_end(times).all())
-
-
-def _is_month_end(times: Times) -> NDArray[np.bool_]:
-    days = times.astype("datetime64[D]")
-    return (days + 1).astype("datetime64[M]") != days.astype("datetime64[M]")
+        return None
+    if len(np.unique(days - days.astype("datetime64[M]"))) == 1:
+        return "months"
+    at_end = (days + 1).astype("datetime64[M]") != days.astype("datetime64[M]")
+    return "month_ends" if at_end.all() else None
 
 
 def rounds(names: Sequence[Calendar], step: Step, span: int) -> list[Calendar]:

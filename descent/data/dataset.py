@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from descent.data.augment import Augmentation, Epoch
 from descent.data.augment_config import Augment
@@ -69,9 +70,31 @@ class Split(ABC):
     def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
         """The examples of these numbers, as (seed, epoch) shifts or alters them; as they are for None."""
 
+    def join(self, parts: Sequence[Batch]) -> Batch:
+        """The rows of several batches in one, padded along their second axis to the longest of all.
+
+        Padding is 0, of class targets -100.
+        """
+        rows: Batch = {}
+        for name in parts[0]:
+            held = [part[name] for part in parts]
+            classes = name == "targets" and not held[0].is_floating_point()
+            rows[name] = torch.cat(_equally_long(held, IGNORED if classes else 0))
+        return rows
+
     @abstractmethod
     def describe(self) -> str:
         """What is in it, in a few words."""
+
+
+def _equally_long(parts: list[Tensor], fill: int) -> list[Tensor]:
+    """The tensors, filled up to the longest along their second axis."""
+    if parts[0].dim() < 2 or len({part.shape[1] for part in parts}) == 1:
+        return parts
+    longest = max(part.shape[1] for part in parts)
+    return [
+        pad(part, (*[0] * (2 * part.dim() - 4), 0, longest - part.shape[1]), value=fill) for part in parts
+    ]
 
 
 class ArraySplit(Split):

@@ -228,7 +228,6 @@ def even(columns: Columns, gaps: str, step: Step | None = None) -> tuple[Columns
             hint="take row after row with data.gaps=ignore",
         )
     whole = np.concatenate([times[:1], step.after(times[0], size - 1)])
-    whole[places] = times
     spread = {}
     for name, column in columns.values.items():
         spread[name] = np.full(size, np.nan)

@@ -25,7 +25,7 @@ _scored: WeakKeyDictionary[Split, dict[str, float]] = WeakKeyDictionary()
 
 
 def names(objective: Forecast, outputs: int = 0) -> tuple[str, ...]:
-    """The metrics `score` gives, whatever the outputs; with quantiles also those of the outermost interval."""
+    """The metrics `score` gives; with quantiles also those of the outermost interval."""
     return NAMES + (INTERVALS if objective.config.quantiles else ())
 
 

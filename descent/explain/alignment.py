@@ -114,7 +114,7 @@ def draw_alignment(found: Alignment, path: Path) -> Path:
             expected=f"at most {LONGEST} a side",
             hint="its arrays hold all of it",
         )
-    with drawing(max(CELL * width + 1.2, 5.2), CELL * height + 1.6) as figure:
+    with drawing(max(CELL * width + 1.2, 6.4), CELL * height + 1.6) as figure:
         axes = figure.add_subplot()
         picture = axes.imshow(found.weights.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="equal")
         axes.set_xticks(range(width), found.source, rotation=_turn(found.source))

@@ -163,12 +163,14 @@ def draw_distance(
                 axes.plot(drawn, style, color=colour, linewidth=1.6, label=name if found is now else None)
         axes.set_yscale("log")
         axes.set_ylim(bottom=max(FAINTEST, lowest / 2))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}" if value < 1e-3 else f"{value:g}")
         axes.set_xlim(left=0)
         axes.set_xlabel("distance k, in steps")
-        axes.set_ylabel("gradient by the input k steps back, as a share of k = 0")
+        axes.set_ylabel("gradient, as a share of that at k = 0")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        dashed = "dashed: before training" if any(before for _, before in curves.values()) else ""
-        headline(figure, "How far back the gradient reaches", dashed)
+        dashed = "; dashed: before training" if any(before for _, before in curves.values()) else ""
+        note = f"length of the gradient of a loss by the input k steps before it{dashed}"
+        headline(figure, "How far back the gradient reaches", note)
         return save(figure, path)
 
 

@@ -24,7 +24,7 @@ class SoundNote(Config):
     mels: Annotated[int, Field(ge=1, le=1024)]
     fmin: Annotated[float, Field(ge=0)]
     fmax: Annotated[float, Field(ge=0)]
-    level: bool
+    level: Literal["set", "clip"]
     longest: Annotated[float, Field(gt=0, le=3600)]
     strings: Items[Annotated[int, Field(ge=1, le=1000)]] = Field(default=(), max_length=2)
     labels: Items[str] = Field(min_length=1)

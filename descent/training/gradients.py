@@ -36,7 +36,7 @@ PATIENCE = 3
 """Looks in a row at which a layer's gradient must be lost before that is said."""
 WINDOW, LEAST = 100, 20
 """Steps that the usual length is the median of, and how many there must be for one."""
-JUMP = 20.0
+JUMP = 10.0
 """A gradient so many times as long as usual explodes; sound runs stay below 3."""
 STEEP = 1000.0
 """In a run's first steps: |gradient| |weights| / loss of a layer that explodes; sound ones stay below 30."""

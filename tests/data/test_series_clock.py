@@ -62,7 +62,8 @@ def test_times_are_written_as_finely_as_they_must_be():
         (["2026-01-01", "2026-01-02", "2026-01-03"], MICRO, DAY, 7, "a day"),
         (["2026-01-01", "2026-01-08", "2026-01-15"], MICRO, 7 * DAY, 52, "a week"),
         (["2026-01-01", "2026-02-01", "2026-03-01", "2026-05-01"], "months", 1, 12, "a month"),
-        (["2025-11-30", "2025-12-31", "2026-01-31", "2026-02-28"], "months", 1, 12, "a month"),
+        (["2025-11-30", "2025-12-31", "2026-01-31", "2026-02-28"], "month_ends", 1, 12, "a month"),
+        (["2026-02-28", "2026-03-28", "2026-05-28"], "months", 1, 12, "a month"),
         (["2026-01-15", "2026-04-15", "2026-07-15"], "months", 3, 4, "3 months"),
         (["2024-01-01", "2025-01-01", "2026-01-01"], "months", 12, 1, "12 months"),
         (["2026-03-05", "2026-03-06", "2026-03-09", "2026-03-10"], "weekdays", 1, 5, "a trading day"),
@@ -84,8 +85,8 @@ def test_what_comes_after():
     assert Step("weekdays", 1).after(friday, 3).astype(str).tolist() == [
         f"2026-03-{day}T16:00:00.000000" for day in ("09", "10", "11")
     ]
-    ends = Step("months", 1).after(np.datetime64("2026-01-31", "us"), 3)
-    np.testing.assert_array_equal(ends, times("2026-02-28", "2026-03-31", "2026-04-30"))
+    ends = Step("month_ends", 1).after(np.datetime64("2026-02-28", "us"), 3)
+    np.testing.assert_array_equal(ends, times("2026-03-31", "2026-04-30", "2026-05-31"))
     np.testing.assert_array_equal(
         Step("months", 1).after(np.datetime64("2026-01-30T06", "us"), 2),
         times("2026-02-28T06", "2026-03-30T06"),
