@@ -73,7 +73,7 @@ def show_data(name: Name, as_json: Json = False) -> None:
     print_pairs([*((key, facts[key]) for key in keys), ("size", size)])
     for file in facts["files"]:
         print_text(f"\n{file['name']}  {_size(file['bytes'])}")
-        print_text(f"  from  {file['url']}\n  sum   {file['checksum']}")
+        print_text(f"  from  {file['url']}\n  sum   {file['checksum'] or 'of its content'}")
         print_text(f"  here  {file['path'] or 'not yet: descent data fetch ' + name}")
 
 

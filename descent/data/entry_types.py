@@ -16,7 +16,8 @@ class File:
     """One file of a data set: its name in the folder, where it is, and what its bytes must be.
 
     `md5` stands where no SHA-256 is published; it tells a damaged file, not a forged one, so all addresses
-    of such a file are https. `bytes` is 0 where no size is published.
+    of such a file are https. Neither stands where a server packs the file anew each time: there the reader
+    checks the content. `bytes` is 0 where no size is published.
     """
 
     name: str
@@ -31,8 +32,10 @@ class File:
 
     @property
     def checksum(self) -> str:
-        """The algorithm and the sum, as `sha256:...` or `md5:...`."""
-        return f"sha256:{self.sha256}" if self.sha256 else f"md5:{self.md5}"
+        """The algorithm and the sum, as `sha256:...` or `md5:...`; empty where none is published."""
+        if self.sha256:
+            return f"sha256:{self.sha256}"
+        return f"md5:{self.md5}" if self.md5 else ""
 
 
 @dataclass(frozen=True)

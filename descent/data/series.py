@@ -24,7 +24,7 @@ from descent.data.series_file import Columns, even, filled, ordered, read_column
 from descent.data.splits import NAMES, fingerprint
 from descent.errors import UserError
 
-__all__ = ["Series", "SeriesSplit", "load_series", "series_of"]
+__all__ = ["Series", "SeriesSplit", "load_series", "windows_of"]
 
 OFFICIAL = {"ett": (12 * 30 * 24, 4 * 30 * 24, 4 * 30 * 24)}
 """Rows to train, validate and test on; what follows them in the file is not used (H. Zhou et al., 2021)."""
@@ -297,12 +297,12 @@ def _fingerprint(series: Series, preparation: dict[str, Any]) -> str:
     return fingerprint([*parts, repr(sorted(series.parts.items())), repr(sorted(preparation.items()))])
 
 
-def series_of(split: Split) -> Series:
-    """The series a split is windows of.
+def windows_of(split: Split) -> SeriesSplit:
+    """The split, as one of windows of a series.
 
     Raises:
         UserError: it is a split of other data.
     """
     if not isinstance(split, SeriesSplit):
         raise UserError("a forecast is of a time series", got=type(split).__name__)
-    return split.series
+    return split

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import nn
 
 from descent.data.dataset import Split
-from descent.data.series import Series, SeriesSplit, series_of
+from descent.data.series import Series, windows_of
 from descent.evaluation.baselines import BASELINES, forecasts
 from descent.evaluation.result import Evaluation
 from descent.objectives.forecast import Forecast, forecast_loss, forecast_of
@@ -18,7 +18,7 @@ from descent.objectives.forecast import Forecast, forecast_loss, forecast_of
 __all__ = ["NAMES", "names", "score"]
 
 ERRORS = ("mse", "mae", "smape", "mase")
-NAMES = ("loss", *ERRORS, *(f"{error}_{name}" for name in BASELINES for error in ERRORS))
+NAMES = ("loss", *ERRORS, *(f"mse_{name}" for name in BASELINES))
 INTERVALS = ("coverage", "width")
 
 _scored: WeakKeyDictionary[Split, dict[str, float]] = WeakKeyDictionary()
@@ -44,15 +44,15 @@ def score(
       part, m steps being a season (R. Hyndman, A. Koehler, Another look at measures of forecast accuracy,
       2006, with m = 1; the M4 Competition with seasons). A target that never changes there has no s and is
       left out.
-    - `..._last`, `..._seasonal`, `..._linear`: the same of the baselines, see `baselines.forecasts`.
+    - `mse_last`, `mse_seasonal`, `mse_linear`: the same of the baselines, see `baselines.forecasts`.
     - `coverage`: the share of truths between the lowest and the highest quantile; `width`: the mean
       distance of these, standardised.
 
     Args:
         split: of a time series; every window is scored.
     """
-    series = series_of(split)
-    assert isinstance(split, SeriesSplit)
+    split = windows_of(split)
+    series = split.series
     scale = _naive_errors(series)
     sums = _Sums(series, scale)
     loss, inside, width = 0.0, 0, 0.0
@@ -76,7 +76,7 @@ def score(
             for name, forecast in forecasts(split, windows).items():
                 baselines[name].add(truth, forecast.astype(np.float64))
     if own is None:
-        own = {f"{error}_{name}": v for name in BASELINES for error, v in baselines[name].means().items()}
+        own = {f"mse_{name}": sums_of.means()["mse"] for name, sums_of in baselines.items()}
         _scored[split] = own
     count = max(sums.count, 1)
     values = {"loss": loss / count, **sums.means(), **own}

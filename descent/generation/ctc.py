@@ -164,11 +164,11 @@ def decode_words(
     found = []
     for logs_TK in frame_logs(outputs, lengths):
         best = best_path(logs_TK) if beams == 1 else prefix_beam_search(logs_TK, beams)[0]
-        words = [
-            {"word": labels[label], "frames": list(span)}
-            | ({} if hop is None else {"seconds": [round(frame * hop, 3) for frame in span]})
-            for label, span in zip(best.labels, align(logs_TK, best.labels), strict=True)
-        ]
+        words: list[dict[str, Any]] = []
+        for label, span in zip(best.labels, align(logs_TK, best.labels), strict=True):
+            words.append({"word": labels[label], "frames": list(span)})
+            if hop is not None:
+                words[-1]["seconds"] = [round(frame * hop, 3) for frame in span]
         found.append({"text": " ".join(word["word"] for word in words), "score": best.score, "words": words})
     return found
 

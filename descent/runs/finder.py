@@ -125,7 +125,12 @@ def _copied(parts: Parts) -> tuple[State, Objective]:
     """Model, optimizers, and an objective with the memory of its own; averaged weights are left out, as
     nobody looks at them."""
     state = parts.state
-    held = (state.model, state.optimizers, state.memory, parts.objective)  # at once: the memory is the objective's
+    held = (
+        state.model,
+        state.optimizers,
+        state.memory,
+        parts.objective,
+    )  # at once: the memory is the objective's
     model, optimizers, memory, objective = copy.deepcopy(held)
     for name in ("features", "forward"):  # a compiled one computes with the weights it was compiled for
         vars(model).pop(name, None)

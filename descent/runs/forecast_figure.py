@@ -14,7 +14,7 @@ from torch import nn
 
 from descent.data.clock import written
 from descent.data.dataset import Split
-from descent.data.series import SeriesSplit, series_of
+from descent.data.series import windows_of
 from descent.errors import UserError
 from descent.evaluation.baselines import forecasts
 from descent.objectives.forecast import Forecast, forecast_of
@@ -67,8 +67,8 @@ def forecast_window(
     Raises:
         UserError: the split is of no series, or has no such window.
     """
-    series = series_of(split)
-    assert isinstance(split, SeriesSplit)
+    split = windows_of(split)
+    series = split.series
     window = len(split) // 2 if window is None else window + len(split) if window < 0 else window
     if not 0 <= window < len(split):
         raise UserError("there is no such window", got=window, expected=f"0 to {len(split) - 1:,}")

@@ -170,7 +170,7 @@ class Loaded:
             return forecast(self.model, self.preparation, item)
         outputs, lengths = heard(self.model, self.preparation, item)
         if self.preparation.get("strings"):
-            return decode_words(outputs, lengths, self.labels or ())[0]
+            return decode_words(outputs, lengths, self.labels or (), hop=self.preparation["hop"])[0]
         return self._prediction(outputs[0])
 
     def _outputs(self, batch: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ class GradientWatch:
             norm: of all its gradients together.
         """
         usual = self._usual.setdefault(phase, _Usual())
-        times = norm / usual.norm if usual.exceeded(loss, norm) else 0.0
+        times = usual.times(norm) if usual.exceeded(loss, norm) else 0.0
         usual.take(loss, norm)
         if not (times or step < LEAST or step % LOOK == 0):
             return
@@ -258,17 +258,25 @@ class _Usual:
         self._ratios: deque[float] = deque(maxlen=WINDOW)
         self._since = 0
         self.norm = self.ratio = self.first = math.inf
+        self._largest = 0.0
 
     def exceeded(self, loss: float, norm: float) -> bool:
         """Whether this gradient is far longer than usual, also for its loss or beside the first ones.
 
         Near the end of training a rare example has a gradient far longer than the others, and a loss far
-        higher: that is no explosion.
+        higher: that is no explosion. Before there is a usual length, the longest so far stands for it.
         """
+        if math.isinf(self.norm):
+            return norm > JUMP**2 * self._largest > 0
         return norm > JUMP * self.norm and (norm > JUMP * self.ratio * abs(loss) or norm > JUMP * self.first)
+
+    def times(self, norm: float) -> float:
+        """So many times the usual length."""
+        return norm / (self._largest if math.isinf(self.norm) else self.norm)
 
     def take(self, loss: float, norm: float) -> None:
         self._norms.append(norm)
+        self._largest = max(self._largest, norm)
         self._ratios.append(norm / max(abs(loss), 1e-12))
         self._since += 1
         if self._since == LOOK:  # a median a look costs nothing, one a step does

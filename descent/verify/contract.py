@@ -113,4 +113,3 @@ def fused(model: nn.Module, batch: Batch) -> tuple[float, str]:
         for handle in handles:
             handle.remove()
     return max(worst), f"{len(layers)} layers"
-

@@ -25,9 +25,7 @@ def counted(tokens: int, length: int, lanes: int) -> LaneSplit:
     return LaneSplit(np.arange(tokens), length, lanes)
 
 
-@given(
-    tokens=st.integers(2, 400), length=st.integers(1, 9), lanes=st.integers(1, 7), seed=st.integers(0, 50)
-)
+@given(tokens=st.integers(2, 400), length=st.integers(1, 9), lanes=st.integers(1, 7), seed=st.integers(0, 50))
 def test_batches_follow_one_another(tokens: int, length: int, lanes: int, seed: int) -> None:
     split = counted(tokens, length, lanes)
     if not len(split):

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from descent.data.dataset import ArraySplit, Dataset
-from descent.data.series import Series, SeriesSplit, load_series, series_of
+from descent.data.series import Series, SeriesSplit, load_series, windows_of
 from descent.data.series_config import SeriesData
 from descent.data.series_entries import SERIES
 from descent.errors import UserError
@@ -168,4 +168,4 @@ def test_etth1_has_the_parts_of_the_field(local_data: Path):
 
 def test_other_splits_are_of_no_series():
     with pytest.raises(UserError, match="a forecast is of a time series"):
-        series_of(ArraySplit({"inputs": torch.zeros(2, 1)}))
+        windows_of(ArraySplit({"inputs": torch.zeros(2, 1)}))

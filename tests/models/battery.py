@@ -17,12 +17,26 @@ from descent.models import build, config_class
 BATCH, TIME, VOCAB = 3, 7, 11
 
 
-def tokens() -> Tensor:
-    return torch.randint(VOCAB, (BATCH, TIME))
+Inputs = Callable[[], tuple[Tensor, ...]]
 
 
-def numbers(*shape: int) -> Callable[[], Tensor]:
-    return lambda: torch.randn(BATCH, *shape)
+def tokens() -> tuple[Tensor, ...]:
+    return (torch.randint(VOCAB, (BATCH, TIME)),)
+
+
+def numbers(*shape: int) -> Inputs:
+    return lambda: (torch.randn(BATCH, *shape),)
+
+
+def window() -> tuple[Tensor, ...]:
+    """A history of 12 steps in 4 columns, and 2 columns known for its 5 next steps too."""
+    return torch.randn(BATCH, 12, 4), torch.randn(BATCH, 17, 2)
+
+
+def pairs() -> tuple[Tensor, ...]:
+    """A source, how much of it is real, and a target."""
+    lengths = torch.tensor([6, 2, 4])
+    return torch.randint(VOCAB, (BATCH, 6)), lengths, torch.randint(VOCAB, (BATCH, TIME))
 
 
 @dataclass(frozen=True)
@@ -30,9 +44,10 @@ class Specimen:
     """A model small enough to test: its name, its sizes, what goes in and the shape of what comes out."""
 
     model: str
-    inputs: Callable[[], Tensor]
+    inputs: Inputs
     shape: tuple[int, ...]
     sizes: dict[str, Any] = field(default_factory=dict)
+    decodes: bool = False
 
     def build(self) -> nn.Module:
         """The model in evaluation mode, every parameter drawn at random: none is zero, so all matter."""
@@ -51,6 +66,9 @@ GPT_2 = {
 ALEXNET = {"outputs": 4, "channels": [8, 12, 8, 8, 12], "hidden": 16}
 RESNET = {"outputs": 4, "depths": [2, 1], "widths": [8, 16]}
 VIT = {"outputs": 4, "depth": 2, "dim": 24, "heads": 3, "patch": 4}
+RNN = {"depth": 2, "dim": 12, "vocab_size": VOCAB}
+SERIES = {"channels": 4, "outputs": 3, "horizon": 5}
+PAIRS = {"vocab_size": VOCAB, "dim": 12, "embedding": 8, "depth": 2}
 OUT = (BATCH, TIME, VOCAB)
 
 SPECIMENS = {
@@ -113,12 +131,52 @@ SPECIMENS = {
         (BATCH, 4),
         {**VIT, "inputs": [1, 8, 8], "pool": "mean", "stem": [6, 24], "dropout": 0.3},
     ),
-    "gpt": Specimen("gpt", tokens, OUT, GPT),
-    "gpt as gpt2": Specimen("gpt", tokens, OUT, {**GPT, **GPT_2}),
+    "rnn": Specimen("rnn", tokens, OUT, RNN, decodes=True),
+    "rnn of gru with dropout": Specimen(
+        "rnn", tokens, OUT, {**RNN, "cell": "gru", "tied": True, "dropout": 0.3}, decodes=True
+    ),
+    "rnn of elman": Specimen(
+        "rnn", tokens, OUT, {**RNN, "cell": "tanh", "embedding": 7, "depth": 1}, decodes=True
+    ),
+    "rnn of rectified elman": Specimen("rnn", tokens, OUT, {**RNN, "cell": "relu"}, decodes=True),
+    "rnn with peepholes": Specimen("rnn", tokens, OUT, {**RNN, "peephole": True}, decodes=True),
+    "rnn that classifies": Specimen(
+        "rnn",
+        numbers(TIME, 5),
+        (BATCH, 3),
+        {"dim": 12, "inputs": [5], "outputs": 3, "pool": "mean", "bidirectional": True},
+    ),
+    "rnn that tags": Specimen(
+        "rnn", numbers(TIME, 5), (BATCH, TIME, 3), {"dim": 12, "inputs": [5], "outputs": 3, "cell": "gru"}
+    ),
+    "forecaster": Specimen(
+        "forecaster", window, (BATCH, 5, 3), {**SERIES, "known": 2, "dim": 12, "patch": 4, "dropout": 0.3}
+    ),
+    "forecaster that reads on": Specimen(
+        "forecaster",
+        window,
+        (BATCH, 5, 3, 3),
+        {**SERIES, "known": 2, "dim": 12, "mode": "autoregressive", "apart": False, "quantiles": 3},
+    ),
+    "dlinear": Specimen("dlinear", window, (BATCH, 5, 3), {**SERIES, "history": 12, "kernel": 5}),
+    "dscnn": Specimen(
+        "dscnn", numbers(31, 20), (BATCH, 4), {"inputs": [20], "outputs": 4, "channels": 8, "depth": 2}
+    ),
+    "seq2seq": Specimen("seq2seq", pairs, OUT, {**PAIRS, "attention": "bahdanau"}),
+    "seq2seq of luong": Specimen(
+        "seq2seq", pairs, OUT, {**PAIRS, "attention": "luong", "cell": "gru", "dropout": 0.3}
+    ),
+    "seq2seq without attention": Specimen("seq2seq", pairs, OUT, {**PAIRS, "attention": "none"}),
+    "gpt": Specimen("gpt", tokens, OUT, GPT, decodes=True),
+    "gpt as gpt2": Specimen("gpt", tokens, OUT, {**GPT, **GPT_2}, decodes=True),
     "gpt with swiglu, groups and dropout": Specimen(
-        "gpt", tokens, OUT, {**GPT, "feedforward": "swiglu", "groups": 1, "dropout": 0.3, "tied": True}
+        "gpt",
+        tokens,
+        OUT,
+        {**GPT, "feedforward": "swiglu", "groups": 1, "dropout": 0.3, "tied": True},
+        decodes=True,
     ),
     "gpt with bigrams and value embeddings": Specimen(
-        "gpt", tokens, OUT, {**GPT, "bigram": True, "value_embedding": True}
+        "gpt", tokens, OUT, {**GPT, "bigram": True, "value_embedding": True}, decodes=True
     ),
 }

@@ -16,7 +16,9 @@ from descent.models import MODELS, build, config_class
 
 each = pytest.mark.parametrize("specimen", SPECIMENS.values(), ids=SPECIMENS)
 each_decoder = pytest.mark.parametrize(
-    "specimen", [s for s in SPECIMENS.values() if s.model == "gpt"], ids=[n for n in SPECIMENS if "gpt" in n]
+    "specimen",
+    [s for s in SPECIMENS.values() if s.decodes],
+    ids=[name for name, s in SPECIMENS.items() if s.decodes],
 )
 
 
@@ -32,7 +34,7 @@ def test_every_model_has_a_specimen():
 @each
 def test_shape_and_type_are_those_it_claims(specimen: Specimen):
     model = specimen.build()
-    out = model(specimen.inputs())
+    out = model(*specimen.inputs())
     assert (out.shape, out.dtype) == (specimen.shape, torch.float32)
     assert out.isfinite().all()
 
@@ -41,9 +43,9 @@ def test_shape_and_type_are_those_it_claims(specimen: Specimen):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_other_widths_agree(specimen: Specimen, dtype: torch.dtype):
     model, inputs = specimen.build(), specimen.inputs()
-    expected = model(inputs)
+    expected = model(*inputs)
     tolerance = 1e-4 if dtype == torch.float64 else 0.05
-    found = model.to(dtype)(inputs.to(dtype) if inputs.is_floating_point() else inputs).float()
+    found = model.to(dtype)(*(x.to(dtype) if x.is_floating_point() else x for x in inputs)).float()
     torch.testing.assert_close(
         found, expected, rtol=tolerance, atol=tolerance * float(expected.detach().abs().max())
     )
@@ -52,16 +54,16 @@ def test_the_other_widths_agree(specimen: Specimen, dtype: torch.dtype):
 @each
 def test_autocast_agrees(specimen: Specimen):
     model, inputs = specimen.build(), specimen.inputs()
-    expected = model(inputs)
+    expected = model(*inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        found = model(inputs).float()
+        found = model(*inputs).float()
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.detach().abs().max()))
 
 
 @each
 def test_every_parameter_gets_a_gradient(specimen: Specimen):
     model = specimen.build().train()
-    model(specimen.inputs()).square().sum().backward()
+    model(*specimen.inputs()).square().sum().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
@@ -70,7 +72,7 @@ def test_every_parameter_gets_a_gradient(specimen: Specimen):
 @each
 def test_a_fresh_model_starts_sound(specimen: Specimen):
     model = build(config_class(specimen.model).read(specimen.sizes)).eval()
-    out = model(specimen.inputs())
+    out = model(*specimen.inputs())
     assert out.isfinite().all()
     if specimen.model == "gpt":  # no opinion yet: close to the uniform distribution
         uniform = torch.full_like(out, -math.log(out.shape[-1]))
@@ -82,9 +84,9 @@ def test_saved_and_loaded_gives_the_same_output(specimen: Specimen, tmp_path: Pa
     model, inputs = specimen.build(), specimen.inputs()
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     other = specimen.build()
-    assert not torch.equal(other(inputs), model(inputs))
+    assert not torch.equal(other(*inputs), model(*inputs))
     other.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    assert torch.equal(other(inputs), model(inputs))
+    assert torch.equal(other(*inputs), model(*inputs))
 
 
 @each
@@ -103,25 +105,25 @@ def test_a_config_survives_a_round_trip_and_builds_the_same_model(specimen: Spec
 @each
 def test_a_batch_equals_its_rows(specimen: Specimen):
     model, inputs = specimen.build(), specimen.inputs()
-    rows = torch.cat([model(inputs[row : row + 1]) for row in range(BATCH)])
+    rows = torch.cat([model(*(x[row : row + 1] for x in inputs)) for row in range(BATCH)])
     torch.testing.assert_close(
-        model(inputs), rows, rtol=1e-5, atol=1e-5
+        model(*inputs), rows, rtol=1e-5, atol=1e-5
     )  # sums over channels change their order
 
 
 @each
 def test_training_mode_differs_only_by_dropout_and_batch_norm(specimen: Specimen):
     model, inputs = specimen.build(), specimen.inputs()
-    expected = model(inputs)
-    same = torch.equal(model.train()(inputs), expected)
-    normed = any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    expected = model(*inputs)
+    same = torch.equal(model.train()(*inputs), expected)
+    normed = any(isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)) for module in model.modules())
     assert same == (getattr(model.config, "dropout", 0.0) == 0.0 and not normed)
 
 
 @each_decoder
 @pytest.mark.parametrize("steps", [[3, 1, 1, 2], [1] * TIME, [TIME]])
 def test_cached_equals_full(specimen: Specimen, steps: list[int]):
-    model, tokens = specimen.build(), specimen.inputs()
+    model, (tokens,) = specimen.build(), specimen.inputs()
     cache = model.new_cache(BATCH)
     parts = [model(part, cache=cache) for part in tokens.split(steps, dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens))
@@ -130,7 +132,7 @@ def test_cached_equals_full(specimen: Specimen, steps: list[int]):
 
 @each_decoder
 def test_left_padded_rows_equal_rows_alone(specimen: Specimen):
-    model, tokens = specimen.build(), specimen.inputs()
+    model, (tokens,) = specimen.build(), specimen.inputs()
     start = torch.tensor([0, 3, 5])
     cache = model.new_cache(BATCH, start=start)
     found = torch.cat([model(part, cache=cache) for part in tokens.split([4, 1, 2], dim=1)], dim=1)
@@ -141,7 +143,7 @@ def test_left_padded_rows_equal_rows_alone(specimen: Specimen):
 
 @each_decoder
 def test_packed_documents_equal_rows_alone(specimen: Specimen):
-    model, tokens = specimen.build(), specimen.inputs()
+    model, (tokens,) = specimen.build(), specimen.inputs()
     documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * BATCH)
     alone = torch.cat((model(tokens[:, :3]), model(tokens[:, 3:])), dim=1)
     torch.testing.assert_close(model(tokens, documents=documents), alone)
@@ -151,7 +153,7 @@ def test_packed_documents_equal_rows_alone(specimen: Specimen):
 
 @each_decoder
 def test_the_future_changes_nothing_before_it(specimen: Specimen):
-    model, tokens = specimen.build(), specimen.inputs()
+    model, (tokens,) = specimen.build(), specimen.inputs()
     changed = tokens.clone()
     changed[:, 4] = (changed[:, 4] + 1) % 11
     before, after = model(tokens), model(changed)

@@ -207,9 +207,7 @@ def test_what_does_not_go_together_is_refused(changes: dict[str, Any], why: str)
     assert why in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("changes", "missing"), [({}, "vocab_size"), ({"inputs": [4]}, "outputs")]
-)
+@pytest.mark.parametrize(("changes", "missing"), [({}, "vocab_size"), ({"inputs": [4]}, "outputs")])
 def test_sizes_left_to_the_data_must_be_filled(changes: dict[str, Any], missing: str):
     with pytest.raises(UserError, match=f"the sizes of the rnn model are not complete: {missing}"):
         RNN(RNNConfig.read(changes))

@@ -58,9 +58,7 @@ def score(outputs: Tensor, state: Mapping[str, Tensor]) -> Tensor:
     return total
 
 
-def gradients(
-    outputs: Tensor, state: Mapping[str, Tensor], by: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def gradients(outputs: Tensor, state: Mapping[str, Tensor], by: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(by, torch.autograd.grad(score(outputs, state), list(by.values())), strict=True))
 
 
@@ -277,7 +275,9 @@ def test_bfloat16_is_close(cell: Cell, both: bool, time: int):
     for name, value in expected.items():
         assert got[name].dtype == torch.float32
         largest = float(value.abs().max())
-        assert_close(got[name], value, rtol=0.05, atol=0.05 * largest, msg=lambda t, name=name: f"{name}: {t}")
+        assert_close(
+            got[name], value, rtol=0.05, atol=0.05 * largest, msg=lambda t, name=name: f"{name}: {t}"
+        )
 
 
 def test_the_fused_kernels_are_tested_where_they_lay_out_their_weights():

@@ -103,6 +103,17 @@ def test_a_jump_over_the_usual_length_names_its_layer_and_step():
     assert [(w.kind, w.layer, w.step) for w in found] == [("exploding", "recurrent.l0", 48)]
 
 
+def test_an_explosion_is_seen_before_there_is_a_usual_length():
+    model = nn.Linear(1, 1)
+    model.weight.grad, model.bias.grad = torch.zeros(1, 1), torch.ones(1)
+    watch = GradientWatch(model)
+    for step, norm in enumerate((0.0, 1.0, 90.0, 50.0)):
+        watch.see("train", step, 1.0, norm)
+    assert watch.taken() == ()
+    watch.see("train", 4, 1.0, 9001.0)
+    assert [(w.layer, w.step) for w in watch.taken()] == [("bias", 5)]
+
+
 def test_the_state_of_an_elman_network_forgets_and_an_lstm_does_not():
     (warning,) = warnings_of(Reader(scale=0.5), 100)
     assert (warning.kind, warning.layer) == ("vanishing", "recurrent")

@@ -33,7 +33,9 @@ def text(folder: Path) -> str:
 
 def series(folder: Path) -> str:
     rng = np.random.default_rng(0)
-    lines = [f"2024-01-{1 + n // 24:02d} {n % 24:02d}:00,{rng.normal():.3f},{rng.normal():.3f}" for n in range(600)]
+    lines = [
+        f"2024-01-{1 + n // 24:02d} {n % 24:02d}:00,{rng.normal():.3f},{rng.normal():.3f}" for n in range(600)
+    ]
     (folder / "series.csv").write_text("\n".join(["time,a,b", *lines]) + "\n", encoding="utf-8")
     return f"data.path={folder / 'series.csv'}"
 
@@ -62,7 +64,9 @@ def pieces(folder: Path) -> str:
             keys = rng.integers(50 - 10 * place, 58 - 10 * place, len(rolls[voice]))
             rolls[voice][np.arange(len(keys)), keys] = True
         length = min(len(roll) for roll in rolls.values())
-        write_midi(folder / "pieces" / f"{number}.mid", {k: v[:length] for k, v in rolls.items()}, 1, tempo=100)
+        write_midi(
+            folder / "pieces" / f"{number}.mid", {k: v[:length] for k, v in rolls.items()}, 1, tempo=100
+        )
     return f"data.path={folder / 'pieces'}"
 
 
@@ -164,7 +168,9 @@ def test_padding_that_is_read_and_documents_that_are_not_parted_show(monkeypatch
     for changes in ({"pool": "last"}, {"pool": "mean", "bidirectional": True}, {}):
         model = a_model(**changes)
         own = model.recurrent.forward
-        monkeypatch.setattr(model.recurrent, "forward", lambda *a, lengths=None, resets=None, own=own: own(*a))
+        monkeypatch.setattr(
+            model.recurrent, "forward", lambda *a, lengths=None, resets=None, own=own: own(*a)
+        )
         assert not rows_of(model)[PACKED].ok
 
 
