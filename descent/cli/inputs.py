@@ -21,8 +21,8 @@ def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
         words: files (`.csv`, `.tsv`, `.json`, `.jsonl` and `.ndjson` hold rows, anything else is an image),
             folders (every image in them, at any depth, by name), or `name=value` words that together make
             one row.
-        kind: of the data the model was trained on: a file of a series is one input, and folders hold sounds for
-            a model of sound.
+        kind: of the data the model was trained on: a file of a series is one input, and folders hold sounds
+            for a model of sound.
     """
     pairs = [word for word in words if "=" in word and not Path(word).exists()]
     if pairs and len(pairs) < len(words):

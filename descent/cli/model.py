@@ -197,8 +197,8 @@ def generate(
 ) -> None:
     """Let a model write: the prompt and what follows it, what a text becomes, or music.
 
-    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file whose first bars it goes on
-    from. A model of pairs, such as a translator, prints what the prompt becomes.
+    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file whose first bars it goes
+    on from. A model of pairs, such as a translator, prints what the prompt becomes.
     """
     if prompt == "-":
         prompt = sys.stdin.read()

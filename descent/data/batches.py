@@ -1,8 +1,8 @@
 """`batch(step)`: what a step trains on is computed from the seed and the step alone.
 
 Position p = step * batch_size + i of the endless run of examples lies in epoch p // N, at place
-p % N of that epoch's keyed permutation (or, of a split whose examples follow one another, at p % N). So resuming
-needs no state, and the order of examples does not depend on how many processes share a batch.
+p % N of that epoch's keyed permutation (or, of a split whose examples follow one another, at p % N). So
+resuming needs no state, and the order of examples does not depend on how many processes share a batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Text read on from step to step: lanes that run side by side through a long text.
 
-Truncated back-propagation through time (Mikolov et al., 2010; Williams, Peng, 1990) trains on one piece of a text
-after another and carries the state of the network over, so that it sees further than a piece is long.
+Truncated back-propagation through time (Mikolov et al., 2010; Williams, Peng, 1990) trains on one piece of a
+text after another and carries the state of the network over, so that it sees further than a piece is long.
 """
 
 from __future__ import annotations

@@ -157,8 +157,8 @@ def tokenize(
 ) -> Dataset:
     """Texts as rows of token ids.
 
-    Packed as a `stream` or in `lanes`, whole documents are joined with end marks around each; pieces of running
-    text with a mark between two, so a single text has none. Packed as `documents`, see `PackedSplit`.
+    Packed as a `stream` or in `lanes`, whole documents are joined with end marks around each; pieces of
+    running text with a mark between two, so a single text has none. Packed as `documents`, see `PackedSplit`.
 
     Args:
         documents: from `load_text`.

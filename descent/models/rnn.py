@@ -30,8 +30,8 @@ class RNNConfig(Config):
         vocab_size: number of tokens; 0 = taken from the data, or none: the inputs are features.
         inputs: shape of one step of features, (features,); empty = taken from the data, or tokens.
         outputs: numbers predicted; 0 = taken from the data, or as many as there are tokens.
-        pool: what is read out: "none" = every step; the "last" state of each direction, or the "mean" or "max"
-            of a row's steps, = one answer a row.
+        pool: what is read out: "none" = every step; the "last" state of each direction, or the "mean" or
+            "max" of a row's steps, = one answer a row.
         bidirectional: whether every layer also reads from the end.
         dropout: probability of dropping a number before the first layer, between layers and before the head.
         forget_bias: what the LSTM's forget gates and the GRU's update gates start with.
@@ -84,8 +84,8 @@ class RNN(nn.Module):
 
         tokens -> embedding | features -> recurrent layers -> (pool over time) -> head -> outputs
 
-    Elman (1990), "Finding Structure in Time"; Hochreiter, Schmidhuber (1997), "Long Short-Term Memory"; Cho et
-    al. (2014) for the GRU; Schuster, Paliwal (1997) for the two directions; the equations are in
+    Elman (1990), "Finding Structure in Time"; Hochreiter, Schmidhuber (1997), "Long Short-Term Memory"; Cho
+    et al. (2014) for the GRU; Schuster, Paliwal (1997) for the two directions; the equations are in
     `descent.nn.cells`. As a language model, Mikolov et al. (2010) and, with dropout on what goes up and not
     along, Zaremba, Sutskever, Vinyals (2014).
 

@@ -37,7 +37,8 @@ class SupervisedConfig(Config):
 class Supervised(Objective):
     """The mean loss of `model(inputs)` against `targets`.
 
-    Targets are class numbers, shape (batch,), or of every step of a sequence, (batch, time), or each class's share, shape (batch, classes), for
+    Targets are class numbers, shape (batch,), or of every step of a sequence, (batch, time), or each class's
+    share, shape (batch, classes), for
     `cross_entropy` and `binary` (where the model has a single output: the logit of class 1); for the
     others they are numbers of the outputs' shape. With class weights the mean is weighted,
     sum(w l) / sum(w), as in `torch.nn.CrossEntropyLoss`; with shares, each class's part of the loss is

@@ -60,18 +60,22 @@ CATALOG: dict[str, Entry] = {
     "lstm-fsdd": Entry("an LSTM that hears spoken digits", "sound", "lstm_fsdd"),
     "cnn-fsdd": Entry("a small CNN that hears spoken digits", "sound", "cnn_fsdd"),
     "lstm-fsdd-ctc": Entry("an LSTM that hears strings of spoken digits, by CTC", "ctc", "lstm_fsdd_ctc"),
+    "lstm-stock": Entry(
+        "an LSTM that forecasts a share's price with intervals (embedded, no download)", "series", "lstm_stock"
+    ),
+    "lstm-chorales": Entry("an LSTM on the frames of Bach's chorales", "music", "lstm_chorales"),
     "gru-chorales": Entry("a GRU on the frames of Bach's chorales", "music", "gru_chorales"),
     "lstm-chorales-voices": Entry(
         "an LSTM that writes chorales in four voices", "music", "lstm_chorales_voices"
     ),
     "lstm-dates-bahdanau": Entry(
-        "written dates to numbers, with additive attention (embedded, no download)", "pairs", "lstm_dates_bahdanau"
+        "dates to numbers by additive attention (embedded, no download)", "pairs", "lstm_dates_bahdanau"
     ),
     "lstm-dates-luong": Entry(
-        "written dates to numbers, with multiplicative attention (embedded, no download)", "pairs", "lstm_dates_luong"
+        "dates to numbers by multiplicative attention (embedded, no download)", "pairs", "lstm_dates_luong"
     ),
     "lstm-dates-none": Entry(
-        "written dates to numbers, without attention (embedded, no download)", "pairs", "lstm_dates_none"
+        "dates to numbers without attention (embedded, no download)", "pairs", "lstm_dates_none"
     ),
     "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
     "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
