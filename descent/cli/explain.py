@@ -36,6 +36,27 @@ LayerName = Annotated[
     str | None, typer.Option(metavar="NAME", help=f"For {', '.join(that('takes_layer'))}; see --list.")
 ]
 
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Image files, folders of them, a recording, a series, or test:17 of the run's data.",
+    ),
+]
+Text = Annotated[
+    str | None, typer.Option(help="The text to explain.", show_default="a piece of the run's data")
+]
+Units = Annotated[
+    list[int] | None,
+    typer.Option(
+        metavar="N", help="For units: which, of the last layer.", show_default="those that vary most"
+    ),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(metavar="RUN", help="For gradient-distance: a run to draw beside this one."),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(explain)
@@ -48,33 +69,16 @@ def explain(
             metavar="RUN", help="A run's folder, a folder of runs, or an exported model's folder."
         ),
     ],
-    images: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="IMAGE",
-            help="Image files, folders of them, a recording, a series, or test:17 for an example of "
-            "the run's data.",
-        ),
-    ] = None,
+    images: Inputs = None,
     method: MethodName = None,
     layer: LayerName = None,
     target: Annotated[
         str | None,
         typer.Option(metavar="CLASS", help="The class to explain.", show_default="the predicted one"),
     ] = None,
-    text: Annotated[
-        str | None, typer.Option(help="The text to explain.", show_default="a piece of the run's data")
-    ] = None,
-    unit: Annotated[
-        list[int] | None,
-        typer.Option(
-            metavar="N", help="For units: which, of the last layer.", show_default="those that vary most"
-        ),
-    ] = None,
-    against: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RUN", help="For gradient-distance: a run to draw beside this one."),
-    ] = None,
+    text: Text = None,
+    unit: Units = None,
+    against: Against = None,
     out: Annotated[
         Path | None, typer.Option(help="The PNG to write.", show_default="explain-METHOD.png")
     ] = None,

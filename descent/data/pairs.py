@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import pad
 
 from descent.data.dataset import IGNORED, Batch, Dataset, Indices, Split, compact
 from descent.data.dates import dates
@@ -155,7 +154,7 @@ class PairSplit(Split):
     """Rows of source and target ids; a batch is padded to its longest of each.
 
     Batches hold `source` (B, S), `source_lengths` (B,), `tokens` (B, T), which is `start` and the target but
-    its last token, and `targets` (B, T). Padding is `start`, of targets -100.
+    its last token, and `targets` (B, T). Padding is 0, of targets -100.
 
     Args:
         rows: (source, target) of each pair, none empty, end marks included.
@@ -172,22 +171,12 @@ class PairSplit(Split):
         return len(self._sources)
 
     def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
-        source, lengths = self._sources.padded(indices, self.start)
+        source, lengths = self._sources.padded(indices, 0)
         targets, _ = self._targets.padded(indices, IGNORED)
-        before = np.where(targets[:, :-1] == IGNORED, self.start, targets[:, :-1])
+        before = np.where(targets[:, :-1] == IGNORED, 0, targets[:, :-1])
         tokens = np.concatenate([np.full((len(targets), 1), self.start), before], axis=1)
         found = {"source": source, "source_lengths": lengths, "tokens": tokens, "targets": targets}
         return {name: torch.from_numpy(array) for name, array in found.items()}
-
-    def join(self, parts: list[Batch]) -> Batch:
-        """The rows of several batches in one, padded to the longest of all."""
-        rows: Batch = {"source_lengths": torch.cat([part["source_lengths"] for part in parts])}
-        for name in ("source", "tokens", "targets"):
-            width = max(part[name].shape[1] for part in parts)
-            fill = IGNORED if name == "targets" else self.start
-            wide = [pad(part[name], (0, width - part[name].shape[1]), value=fill) for part in parts]
-            rows[name] = torch.cat(wide)
-        return rows
 
     def describe(self) -> str:
         return f"{len(self):,} pairs"

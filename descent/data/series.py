@@ -103,11 +103,9 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
     columns = _ended(columns, chosen["targets"])
     values, there = _fill(columns, config.missing)
     sizes = _parts(config, item, columns)
-    train_end = sizes[0]
-    span = int((columns.times[train_end - 1] - columns.times[0]).astype(np.int64)) + step.length
-    used = rounds(config.calendar, step, span)
+    used = rounds(config.calendar, step, _span(columns.times[: sizes[0]]) + step.length)
     notes = list(columns.notes)
-    mean, std = _statistics(values, there, train_end, notes)
+    mean, std = _statistics(values, there, sizes[0], notes)
     history = [*chosen["targets"], *chosen["inputs"]]
     preparation = {
         "kind": "series",
@@ -151,6 +149,10 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
         about=f"steps of {step} in order of time: {about}",
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _span(times: Times) -> int:
+    return int((times[-1] - times[0]).astype(np.int64))
 
 
 def _read(config: SeriesData, item: Entry | None, files: list[Path]) -> Columns:

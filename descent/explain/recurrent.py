@@ -103,7 +103,7 @@ def trace(
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
-            state = inputs[1] if len(inputs) > 1 else options.get("state")
+            state = next(iter(inputs[1:]), options.get("state"))
             seen.setdefault(name, (inputs[0], state, options.get("lengths")))
 
         return hook

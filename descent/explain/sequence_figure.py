@@ -76,11 +76,11 @@ def draw_hidden(trace: Trace, path: Path | str) -> Path:
         rows = figure.subplots(len(trace.layers), 1, sharex=True, squeeze=False)[:, 0]
         for states_TH, axes, layer in zip(hidden, rows, trace.layers, strict=True):
             axes.grid(visible=False)
-            shade = axes.imshow(
+            axes.imshow(
                 states_TH.T, cmap="RdBu_r", vmin=-top, vmax=top, aspect="auto", interpolation="nearest"
             )
             axes.set_ylabel(f"{trace.module}\n{layer}: unit")
-        bar = figure.colorbar(shade, ax=list(rows), shrink=0.6, pad=0.01)
+        bar = figure.colorbar(rows[0].images[0], ax=list(rows), shrink=0.6, pad=0.01)
         bar.outline.set_visible(False)  # type: ignore[operator]
         _name_steps(rows[-1], trace.pieces, hidden.shape[1])
         headline(figure, "Hidden states", f"{count} units a layer, in the order of their numbers")
@@ -203,10 +203,11 @@ def _draw_texts(
     cells = _laid_out(pieces)
     lines = 1 + max(row for _, row, *_ in cells)
     tall = 0.21 * lines + 0.3
-    with drawing(0.125 * COLUMNS + 0.3, tall * len(series) + 0.9) as figure:
+    widest = max(column + wide for _, _, column, wide, _ in cells)
+    with drawing(max(0.125 * widest + 0.3, 6.4), tall * len(series) + 0.9) as figure:
         grid = figure.subplots(len(series), 1, squeeze=False)[:, 0]
         for axes, values, name in zip(grid, series, names, strict=True):
-            _paint(axes, cells, values, lines, scale)
+            _paint(axes, cells, values, (lines, max(widest, 48)), scale)
             axes.set_title(name, size=9, loc="left", color=MUTED, pad=2)
         headline(figure, title, note)
         return save(figure, path)
@@ -235,12 +236,12 @@ def _paint(
     axes: Axes,
     cells: Sequence[tuple[str, int, int, int, int]],
     values: NDArray[Any],
-    lines: int,
+    shape: tuple[int, int],
     scale: float,
 ) -> None:
     from matplotlib import colormaps
 
-    picture = np.ones((lines, COLUMNS, 3))
+    picture = np.ones((*shape, 3))
     for sign, row, column, wide, step in cells:
         # half of the map's range, so that the characters stay readable on either end
         colour = colormaps["RdBu_r"](0.5 + 0.38 * float(values[step]) / scale)[:3]

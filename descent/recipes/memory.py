@@ -65,13 +65,14 @@ def recall_gpt() -> Recipe:
 
 
 def adding_lstm() -> Recipe:
-    """The adding problem over 100 steps."""
+    """The adding problem over 50 steps."""
     return _memory(
         "adding-lstm",
         "the adding problem by an LSTM (generated data)",
-        GeneratedData(task="adding", length=100),
-        RNNConfig(cell="lstm", depth=1, dim=64, pool="last"),
+        GeneratedData(task="adding", length=50),
+        RNNConfig(cell="lstm", depth=1, dim=64, pool="last", chrono=50),
         1000,
+        1e-2,
     )
 
 
@@ -81,8 +82,9 @@ def copy_lstm() -> Recipe:
         "copy-lstm",
         "copying after a gap by an LSTM (generated data)",
         GeneratedData(task="copy", length=5, gap=20),
-        RNNConfig(cell="lstm", depth=1, dim=128, embedding=32),
-        1000,
+        RNNConfig(cell="lstm", depth=1, dim=64, chrono=30),
+        2000,
+        1e-2,
     )
 
 
@@ -93,7 +95,7 @@ def parity_lstm() -> Recipe:
         "running parity by an LSTM (generated data)",
         GeneratedData(task="parity", length=64),
         RNNConfig(cell="lstm", depth=1, dim=32),
-        1000,
+        500,
     )
 
 

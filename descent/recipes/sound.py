@@ -10,9 +10,7 @@ from descent.runs.recipe import Budget, EvaluationPlan, Recipe
 from descent.training.optimizers import AdamWConfig
 from descent.training.schedules import CosineConfig
 
-AUGMENT = SoundAugment(
-    speed=0.1, shift=0.05, gain=6.0, noise=(15.0, 40.0), frequency_masks=1, frequency_width=6, time_masks=1
-)
+AUGMENT = SoundAugment(speed=0.1, frequency_masks=1, frequency_width=6, time_masks=1, time_width=0.15)
 
 
 def lstm_fsdd() -> Recipe:
@@ -39,4 +37,6 @@ def cnn_fsdd() -> Recipe:
         about="a small convolutional network that recognises spoken digits",
         data=SoundData(source="fsdd", augment=AUGMENT).table(),
         model=DSCNNConfig(kernel=(10, 8), stride=(2, 4)).table(),
+        optimizer=AdamWConfig(learning_rate=8e-3, weight_decay=0.05, betas=(0.9, 0.99)).table(),
+        budget=Budget(epochs=24, batch_size=32).table(),
     )

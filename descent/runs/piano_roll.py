@@ -139,6 +139,7 @@ def draw_roll(
         begun: steps that were given, set apart by a line and paler.
     """
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
     length = max(len(roll) for roll in tracks.values())
     bars = length / (BEATS * per_quarter)
@@ -148,9 +149,10 @@ def draw_roll(
         for name, roll in tracks.items():
             _draw_track(axes, roll, colors[name], per_quarter, begun)
         if begun:
-            axes.axvline(begun / (BEATS * per_quarter), color=INK, linewidth=1.0, linestyle=":")
+            axes.axvline(begun / (BEATS * per_quarter), color=INK, linewidth=1.0, linestyle=":", zorder=4)
         axes.set_xlim(0, max(bars, 1))
         axes.set_xlabel("bar")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=16, integer=True))
         _pitches(axes, tracks)
         if len(tracks) > 1:
             handles = [Patch(facecolor=color, label=name) for name, color in colors.items()]
@@ -170,7 +172,7 @@ def _draw_track(axes: Axes, roll: Roll, color: str, per_quarter: int, begun: int
             for start, end, key in notes(part)
         ]
         axes.add_collection(
-            PatchCollection(boxes, facecolor=color, edgecolor="white", linewidth=0.4, alpha=alpha)
+            PatchCollection(boxes, facecolor=color, edgecolor="white", linewidth=0.4, alpha=alpha, zorder=3)
         )
 
 

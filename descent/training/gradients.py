@@ -18,7 +18,7 @@ import re
 import statistics
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ LOST = 2.0**-23
 """What is smaller than this share is rounded away where single precision adds up."""
 SHORTEST = 16
 """Steps of a row below which nobody asks how far back a gradient reaches."""
+_NOTHING = nullcontext()
 _LAYER = re.compile(r"_(l\d+(?:_reverse)?)$")
 
 
@@ -104,17 +105,18 @@ class GradientWatch:
         self._lost: Counter[tuple[str, str]] = Counter()
         self._by_time: dict[str, Tensor] = {}
 
-    @contextmanager
-    def listening(self, step: int) -> Iterator[None]:
+    def listening(self, step: int) -> AbstractContextManager[None]:
         """Where a look is due, keeps the gradients that reach the inputs of recurrent layers, by time.
 
         Args:
             step: batches done before this one.
         """
         self._by_time.clear()
-        if not self._recurrent or not step or step % LOOK:
-            yield
-            return
+        due = self._recurrent and step and step % LOOK == 0
+        return self._hooked() if due else _NOTHING
+
+    @contextmanager
+    def _hooked(self) -> Iterator[None]:
         handles = [
             module.register_forward_pre_hook(self._hook(name), with_kwargs=True)
             for name, module in self._recurrent.items()
@@ -158,9 +160,10 @@ class GradientWatch:
     def _look(self) -> dict[str, _Layer]:
         """The length of each layer's gradient and weights; only layers that have a gradient."""
         held = [(name, p) for name, layer in self._layers.items() for p in layer if p.grad is not None]
-        gradients = torch._foreach_norm([p.grad for _, p in held])
-        weights = torch._foreach_norm([p.detach() for _, p in held])
-        lengths = torch.stack([norm.float() for norm in (*gradients, *weights)]).tolist()
+        gradients = [p.grad for _, p in held if p.grad is not None]
+        weights = [p.detach() for _, p in held]
+        # all on their way before the host waits for them, once
+        lengths = torch.stack([tensor.float().norm() for tensor in (*gradients, *weights)]).tolist()
         sums: dict[str, list[float]] = {}
         for (name, parameter), gradient, weight in zip(held, lengths, lengths[len(held) :], strict=False):
             total = sums.setdefault(name, [0.0, 0.0, 0.0])

@@ -32,7 +32,7 @@ def cached(model: Any, batch: Batch) -> tuple[float, str]:
 
     By the model as it is, and by its twin that `generate` decodes with.
     """
-    if not isinstance(model, Decodable):
+    if not _decodes(model):
         raise NotApplicable("no language model")
     encoded = model.encode(batch["source"], batch["source_lengths"]) if "source" in batch else None
     x_BT = batch["tokens" if encoded else read_by(batch) or ""]
@@ -51,6 +51,10 @@ def cached(model: Any, batch: Batch) -> tuple[float, str]:
     return worst, f"prompt of {prompt}, then {length - prompt} steps; also as generate does it"
 
 
+def _decodes(model: Any) -> bool:
+    return isinstance(model, Decodable)
+
+
 def _empty(model: Any, count: int, length: int, **known: Any) -> Any:
     """A new cache, or why there is none."""
     try:
@@ -66,7 +70,7 @@ def carried(model: Any, batch: Batch, batches: Batches | None) -> tuple[float, s
     Args:
         batches: of a run in lanes, whose first steps are taken; else the rows of `batch` are cut.
     """
-    if not isinstance(model, Decodable) or "source" in batch:
+    if not _decodes(model) or "source" in batch:
         raise NotApplicable("no state to carry from batch to batch")
     steps = batches.batch if batches is not None else _cut(batch)
     first = steps(0)

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 
 from descent.data import ArraySplit, Batch, Batches, ImageSplit, StreamSplit, prefetch, sweep
 from descent.data.augment_config import PRESETS
+from descent.data.dataset import Split
 from descent.data.random import bits, permutation, uniform
 from descent.errors import UserError
 
@@ -219,3 +220,35 @@ def test_prefetching_leaves_all_cores_to_the_training():
         [sys.executable, "-c", ALL_CORES], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "2"
+
+
+class Ragged(Split):
+    """Rows of different lengths, padded to the longest of those asked for."""
+
+    def __len__(self):
+        return 5
+
+    def gather(self, indices, seed=None, epoch=0):
+        longest = max(int(index) + 2 for index in indices)
+        rows = torch.zeros(len(indices), longest, 3)
+        targets = torch.full((len(indices), longest), -100)
+        for place, index in enumerate(indices.tolist()):
+            rows[place, : index + 2], targets[place, : index + 2] = index + 1, index
+        lengths = torch.from_numpy(indices) + 2
+        return {"inputs": rows, "lengths": lengths, "targets": targets, "scores": rows[:, :, 0].clone()}
+
+    def describe(self):
+        return "rows"
+
+
+def test_a_batch_of_two_epochs_is_padded_to_its_longest_row():
+    batches = Batches(Ragged(), 3, seed=1)
+    for step in range(10):
+        batch = batches.batch(step)
+        longest = int(batch["lengths"].max())
+        assert batch["inputs"].shape == (3, longest, 3)
+        for row, length in enumerate(batch["lengths"].tolist()):
+            assert (batch["inputs"][row, :length] == length - 1).all()
+            assert not batch["inputs"][row, length:].any()
+            assert not batch["scores"][row, length:].any()
+            assert batch["targets"][row].tolist() == [length - 2] * length + [-100] * (longest - length)

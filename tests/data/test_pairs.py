@@ -36,14 +36,14 @@ def test_a_batch_holds_the_texts_their_marks_and_padding(tokenizer):
     end, encode = tokenizer.end, tokenizer.encode
     assert batch["source_lengths"].tolist() == [4, 2, 10]
     assert batch["source"].tolist() == [
-        [*encode("two"), end, *[end] * 6],
-        [*encode("猫"), end, *[end] * 8],
+        [*encode("two"), end, *[0] * 6],
+        [*encode("猫"), end, *[0] * 8],
         [*encode("dogs bark"), end],
     ]
     assert batch["tokens"].tolist() == [
-        [end, *encode("deux"), *[end] * 5],
+        [end, *encode("deux"), *[0] * 5],
         [end, *encode("chat noir")],
-        [end, *encode("x"), *[end] * 8],
+        [end, *encode("x"), *[0] * 8],
     ]
     assert batch["targets"].tolist() == [
         [*encode("deux"), end, *[-100] * 5],

@@ -106,15 +106,13 @@ def test_far_more_is_written_than_was_ever_a_row(rnn: RNN) -> None:
 
 def exhaustive(model: nn.Module, prompt: list[int], count: int) -> tuple[list[int], float]:
     """The most probable continuation of so many tokens, among all there are."""
-    best: tuple[list[int], float] = ([], -float("inf"))
     tails: Tensor = torch.cartesian_prod(*[torch.arange(VOCABULARY)] * count)
     rows = torch.cat([torch.tensor(prompt).expand(len(tails), -1), tails], dim=1)
     with torch.no_grad():
         logs = model(rows[:, :-1]).log_softmax(-1)[:, len(prompt) - 1 :]
     sums = logs.gather(2, tails[:, :, None])[..., 0].sum(1)
     place = int(sums.argmax())
-    best = (tails[place].tolist(), float(sums[place]))
-    return best
+    return tails[place].tolist(), float(sums[place])
 
 
 def test_a_beam_as_wide_as_the_vocabulary_finds_the_best(rnn: RNN) -> None:

@@ -105,14 +105,17 @@ def test_what_is_planned_matters_from_its_own_patch_on():
         assert bool(moved[8:].any()) == later
 
 
-def test_autoregression_is_reading_on_what_was_said():
-    """The second patch is the first of a window that ends with the first patch, level and inputs held."""
-    model, (history, known) = forecaster(mode="autoregressive", level="none", apart=False), window()
-    first = model(history, known)[:, :4]
+@pytest.mark.parametrize("quantiles", [0, 3])
+def test_autoregression_is_reading_on_what_was_said(quantiles: int):
+    """The second patch is the first of a window that ends with the median of the first, inputs held."""
+    changes = {"level": "none", "apart": False, "quantiles": quantiles}
+    model, (history, known) = forecaster(mode="autoregressive", **changes), window()
+    found = model(history, known)
+    first = found[:, :4, :, 1] if quantiles else found[:, :4]
     still = history[:, -1:, OUT:].expand(-1, 4, -1)
     longer = torch.cat([history, torch.cat([first, still], dim=2)], dim=1)
     plan = torch.cat([known, torch.randn(B, 4, K)], dim=1)
-    assert_close(model(longer, plan)[:, :4], model(history, known)[:, 4:8])
+    assert_close(model(longer, plan)[:, :4], found[:, 4:8])
 
 
 def test_an_untrained_forecaster_says_the_level():

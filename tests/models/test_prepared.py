@@ -19,8 +19,8 @@ def test_the_twin_of_any_model_gives_its_outputs(name):
         if statistic.endswith("running_mean"):
             value.normal_()
     with torch.inference_mode():
-        expected = model(inputs)
-        torch.testing.assert_close(prepare(model)(inputs), expected, rtol=1e-4, atol=1e-4)
+        expected = model(*inputs)
+        torch.testing.assert_close(prepare(model)(*inputs), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])

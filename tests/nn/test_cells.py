@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from descent.nn.cells import GATES, Cell, Step, Weights, elman_step, gru_step, lstm_step, step, unrolled
 
-B, T, I, H = 2, 5, 3, 4
+B, T, N, H = 2, 5, 3, 4
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _same_numbers_each_time():
 
 def drawn(cell: Cell, peephole: bool = False) -> Weights:
     rows = len(GATES[cell]) * H
-    sizes = [(rows, I), (rows, H), (rows,), (rows,)]
+    sizes = [(rows, N), (rows, H), (rows,), (rows,)]
     w = [torch.randn(size, dtype=torch.float64) for size in sizes]
     return Weights(*w, torch.randn(3, H, dtype=torch.float64) if peephole else None)
 
@@ -34,7 +34,7 @@ def start(cell: Cell) -> Step:
 def sums(w: Weights, x: Tensor, h: Tensor, gate: int, unit: int) -> tuple[float, float]:
     """W x + b and U h + d of one unit of one gate, of one row, added up one by one."""
     row = gate * H + unit
-    of_x = sum(float(w.input[row, i] * x[i]) for i in range(I)) + float(w.input_bias[row])
+    of_x = sum(float(w.input[row, i] * x[i]) for i in range(N)) + float(w.input_bias[row])
     return of_x, sum(float(w.hidden[row, j] * h[j]) for j in range(H)) + float(w.hidden_bias[row])
 
 
@@ -77,7 +77,7 @@ def by_hand(cell: Cell, x: Tensor, state: Step, w: Weights) -> dict[str, Tensor]
     ("cell", "peephole"), [("tanh", False), ("relu", False), ("gru", False), ("lstm", False), ("lstm", True)]
 )
 def test_a_step_is_the_published_equations(cell: Cell, peephole: bool):
-    w, state, x = drawn(cell, peephole), start(cell), torch.randn(B, I, dtype=torch.float64)
+    w, state, x = drawn(cell, peephole), start(cell), torch.randn(B, N, dtype=torch.float64)
     found, expected = step(cell, x, state, w), by_hand(cell, x, state, w)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -85,7 +85,7 @@ def test_a_step_is_the_published_equations(cell: Cell, peephole: bool):
 
 
 def test_the_cells_called_by_name_are_those_functions():
-    x = torch.randn(B, I, dtype=torch.float64)
+    x = torch.randn(B, N, dtype=torch.float64)
     for cell, function in (("lstm", lstm_step), ("gru", gru_step)):
         w, state = drawn(cell), start(cell)
         assert torch.equal(step(cell, x, state, w)["hidden"], function(x, state, w)["hidden"])
@@ -97,7 +97,7 @@ def test_the_cells_called_by_name_are_those_functions():
 @pytest.mark.parametrize("cell", GATES)
 def test_time_is_one_step_after_another(cell: Cell):
     w, state = drawn(cell), start(cell)
-    inputs = torch.randn(T, B, I, dtype=torch.float64)
+    inputs = torch.randn(T, B, N, dtype=torch.float64)
     found = unrolled(cell, inputs, state, w)
     for t in range(T):
         state = by_hand(cell, inputs[t], state, w)
@@ -109,7 +109,7 @@ def test_time_is_one_step_after_another(cell: Cell):
 @pytest.mark.parametrize("cell", GATES)
 def test_what_is_not_kept_starts_from_zero(cell: Cell):
     w, state = drawn(cell), start(cell)
-    inputs = torch.randn(T, B, I, dtype=torch.float64)
+    inputs = torch.randn(T, B, N, dtype=torch.float64)
     keep = torch.ones(T, B, dtype=torch.bool)
     keep[2, 1] = False
     found = unrolled(cell, inputs, state, w, keep)["hidden"]

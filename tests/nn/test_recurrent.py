@@ -1,8 +1,9 @@
-"""Recurrent layers: fused = readable = torch.nn, in outputs, states and every gradient; padding and resets."""
+"""Recurrent layers: fused = readable = torch.nn, in outputs, states, gradients; padding and resets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from descent.nn.packed import can_pack
 from descent.nn.recurrence import recurrence
 from descent.nn.recurrent import Recurrent
 
-B, T, I, H = 3, 7, 5, 6
+B, T, N, H = 3, 7, 5, 6
 LENGTHS = torch.tensor([7, 2, 5])
 CELLS: list[Cell] = ["tanh", "relu", "lstm", "gru"]
 DOUBLE = {"rtol": 1e-10, "atol": 1e-12}
@@ -34,7 +35,7 @@ def _same_numbers_each_time():
 
 def layers(cell: Cell, dtype: torch.dtype = torch.float64, **options: Any) -> Recurrent:
     """Random parameters everywhere, biases too."""
-    made = Recurrent(cell, I, H, **{"layers": 2, **options})
+    made = Recurrent(cell, N, H, **{"layers": 2, **options})
     for parameter in made.parameters():
         nn.init.uniform_(parameter, -0.6, 0.6)
     return made.to(dtype)
@@ -46,7 +47,7 @@ def drawn(made: Recurrent, time: int = T) -> tuple[Tensor, dict[str, Tensor]]:
     names = ("hidden", "cell") if made.cell == "lstm" else ("hidden",)
     shape = (B, made.layers * made.directions, made.hidden)
     state = {name: torch.randn(shape, dtype=dtype, requires_grad=True) for name in names}
-    return torch.randn(B, time, I, dtype=dtype, requires_grad=True), state
+    return torch.randn(B, time, N, dtype=dtype, requires_grad=True), state
 
 
 def score(outputs: Tensor, state: Mapping[str, Tensor]) -> Tensor:
@@ -148,7 +149,7 @@ def test_one_state_alone_gives_its_gradient(cell: Cell):
 def library(cell: Cell, dtype: torch.dtype = torch.float32, **options: Any) -> nn.Module:
     more = {"nonlinearity": cell} if cell in ("tanh", "relu") else {}
     kind = {"lstm": nn.LSTM, "gru": nn.GRU}.get(cell, nn.RNN)
-    return kind(I, H, 2, batch_first=True, **options, **more).to(dtype)
+    return kind(N, H, 2, batch_first=True, **options, **more).to(dtype)
 
 
 def theirs(state: Mapping[str, Tensor]) -> Any:
@@ -171,7 +172,7 @@ def test_state_dicts_go_both_ways_and_compute_the_same(
     made, other = layers(cell, dtype, bidirectional=both), library(cell, dtype, bidirectional=both)
     assert list(made.state_dict()) == list(other.state_dict())
     other.load_state_dict(made.state_dict())
-    again = Recurrent(cell, I, H, layers=2, bidirectional=both).to(dtype)
+    again = Recurrent(cell, N, H, layers=2, bidirectional=both).to(dtype)
     again.load_state_dict(other.state_dict())
     x, state = drawn(made)
     outputs, ends = other(x, theirs(state))
@@ -233,7 +234,7 @@ def test_what_a_reset_parts_is_as_if_alone(cell: Cell, both: bool, lengths: Tens
     for row in range(B):
         end = T if lengths is None else int(lengths[row])
         bounds = [t for t in range(end) if marks[row, t]] + [end]
-        alone = [made(x[row : row + 1, a:b])[0] for a, b in zip(bounds, bounds[1:], strict=False)]
+        alone = [made(x[row : row + 1, a:b])[0] for a, b in pairwise(bounds)]
         assert_close(found[row, :end], torch.cat(alone, 1)[0], **DOUBLE)
     (by_inputs,) = torch.autograd.grad(found[0, 3].sum(), [x])  # the document of one step, between two others
     assert by_inputs[0, 3].any()
@@ -314,7 +315,7 @@ def test_peepholes_are_computed_by_the_readable_cell():
                 parameter.zero_()
     assert_close(made(x, state)[0], without(x, state)[0], **DOUBLE)
     with pytest.raises(ValueError, match="peepholes belong to the LSTM"):
-        Recurrent("gru", I, H, peephole=True)
+        Recurrent("gru", N, H, peephole=True)
 
 
 @each_cell
@@ -336,17 +337,17 @@ def test_a_trace_is_what_the_layers_compute(cell: Cell, both: bool):
 
 
 def test_dropout_is_between_layers_alone():
-    x = torch.randn(B, T, I)
-    one = Recurrent("gru", I, H, layers=1, dropout=0.5).train()
+    x = torch.randn(B, T, N)
+    one = Recurrent("gru", N, H, layers=1, dropout=0.5).train()
     assert torch.equal(one(x)[0], one.eval()(x)[0])
-    two = Recurrent("gru", I, H, layers=2, dropout=0.5).train()
+    two = Recurrent("gru", N, H, layers=2, dropout=0.5).train()
     assert not torch.equal(two(x)[0], two(x)[0])
     assert torch.equal(two.eval()(x)[0], two(x)[0])
 
 
 def test_a_fresh_layer_is_drawn_as_it_says():
     for cell in CELLS:
-        made = Recurrent(cell, I, H, forget_bias=1.5)
+        made = Recurrent(cell, N, H, forget_bias=1.5)
         for gate in made.weight_hh_l0.split(H):
             expected = torch.eye(H)
             assert_close(gate if cell == "relu" else gate @ gate.t(), expected, rtol=1e-5, atol=1e-5)

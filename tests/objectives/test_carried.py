@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_a_piece_from_a_state_that_is_held(cell: str) ->
     with torch.no_grad():
         cache = model.new_cache(LANES)
         model(torch.cat([piece["tokens"] for piece in before], 1), cache=cache)
-    assert {k: v.shape for k, v in memory.items()} == {k: (LANES, 2, 8) for k in memory}
+    assert {k: v.shape for k, v in memory.items()} == dict.fromkeys(memory, (LANES, 2, 8))
     for name, value in cache.state.items():
         assert_close(memory[name], value)
         assert not memory[name].requires_grad

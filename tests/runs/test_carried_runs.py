@@ -30,8 +30,9 @@ class Killed(BaseException):
 def tiny(folder: Path, *changes: str) -> Recipe:
     """An LSTM in 20 lanes of 5 tokens: an epoch is some 20 steps."""
     base = [
-        f"data.path={text_file(folder)}", "data.length=5", "tokenizer.kind=char", "model.depth=2", "model.dim=8",
-        "model.embedding=0", "model.dropout=0.1", "budget.batch_size=20", "samples.max_new_tokens=4", "samples.every=0",
+        f"data.path={text_file(folder)}", "data.length=5", "tokenizer.kind=char", "model.depth=2",
+        "model.dim=8", "model.embedding=0", "model.dropout=0.1", "budget.batch_size=20",
+        "samples.max_new_tokens=4", "samples.every=0",
     ]  # fmt: skip
     return resolve("lstm", [*base, *PLAN, *changes])
 

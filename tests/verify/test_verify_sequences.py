@@ -76,12 +76,12 @@ RUNS: dict[str, tuple[str, Callable[[Path], str] | None, list[str], set[str]]] =
     "lanes": ("lstm", text, [*SMALL, *WORDS, "model.embedding=6"], {CACHED, CARRIED, PACKED}),
     "gru in lanes": ("lstm", text, [*SMALL, *WORDS, "model.cell=gru", "model.embedding=0", "model.tied=true"],
                      {CACHED, CARRIED, PACKED}),
-    "documents": ("lstm", text, [*SMALL, *WORDS, "data.document=line", "data.packing=documents", "model.cell=tanh"],
-                  {CACHED, CARRIED, PACKED, PARTS}),
+    "documents": ("lstm", text, [*SMALL, *WORDS, "data.document=line", "data.packing=documents",
+                                 "model.cell=tanh"], {CACHED, CARRIED, PACKED, PARTS}),
     "recall": ("recall-lstm", None, ["data.gap=9", "model.dim=8"], {CACHED, CARRIED, PACKED, PARTS}),
     "adding": ("adding-lstm", None, ["data.length=20", "model.dim=8"], {PACKED, PARTS}),
-    "forecaster": ("lstm-etth1", series, ["data.history=24", "data.horizon=6", "model.patch=4", "model.dim=8"],
-                   {PARTS}),
+    "forecaster": ("lstm-etth1", series, ["data.history=24", "data.horizon=6", "model.patch=4",
+                                          "model.dim=8"], {PARTS}),
     "quantiles": ("lstm-etth1", series, ["data.history=24", "data.horizon=6", "model.patch=4", "model.dim=8",
                                          "objective.quantiles=[0.1, 0.5, 0.9]"], {PARTS}),
     "dlinear": ("dlinear-etth1", series, ["data.history=24", "data.horizon=6"], {PARTS}),
@@ -89,11 +89,16 @@ RUNS: dict[str, tuple[str, Callable[[Path], str] | None, list[str], set[str]]] =
     "convolutions": ("cnn-fsdd", recordings, ["model.channels=8", "model.depth=1"], {PACKED, PARTS}),
     "strings": ("lstm-fsdd-ctc", recordings, [*SMALL, "data.training_strings=40", "data.held_strings=10"],
                 {PACKED, PARTS}),
-    "frames": ("gru-chorales", pieces, ["data.grid=quarter", "model.dim=8"], {CACHED, CARRIED, PACKED, PARTS}),
+    "frames": ("gru-chorales", pieces, ["data.grid=quarter", "model.dim=8"],
+               {CACHED, CARRIED, PACKED, PARTS}),
     "voices": ("lstm-chorales-voices", pieces, ["data.grid=quarter", "model.dim=8", "model.embedding=4"],
                {CACHED, CARRIED, PACKED, PARTS}),
-    **{f"pairs, {kind}": (f"lstm-dates-{kind}", None, ["model.dim=8", "model.embedding=6", "samples.max_new_tokens=4"],
-                          {CACHED, PACKED, PARTS}) for kind in ("bahdanau", "luong", "none")},
+    **{
+        f"pairs, {kind}": (
+            f"lstm-dates-{kind}", None, ["model.dim=8", "model.embedding=6", "samples.max_new_tokens=4"],
+            {CACHED, PACKED, PARTS},
+        ) for kind in ("bahdanau", "luong", "none")
+    },
 }  # fmt: skip
 """The recipe, what writes its data, the changes that make it small, and the rows that apply."""
 
