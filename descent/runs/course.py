@@ -194,12 +194,13 @@ class Course:
                 seed=parts.recipe.seed,
                 sliding=True,
             )
+        shown = f"{plan.prompt}\n{text}" if loaded.translates else plan.prompt + text
         step = parts.state.step
         folder = self.folder / "samples"
         folder.mkdir(exist_ok=True)
-        (folder / f"step-{step:06d}.txt").write_text(plan.prompt + text, encoding="utf-8", newline="")
-        self.log.append("sample", step, text=plan.prompt + text)
-        self.progress.sample(step, plan.prompt + text)
+        (folder / f"step-{step:06d}.txt").write_text(shown, encoding="utf-8", newline="")
+        self.log.append("sample", step, text=shown)
+        self.progress.sample(step, shown)
 
 
 def memory(device: torch.device) -> int | None:

@@ -11,8 +11,13 @@ from descent.errors import UserError
 from descent.runs.recipe import Recipe
 from descent.weights.names import published_file
 
-# What a model takes from its data; other data, other sizes.
-SIZES = ("inputs", "outputs", "vocab_size", "channels", "known", "history", "horizon", "quantiles")
+SIZES = ("inputs", "outputs", "vocab_size")
+WINDOW = ("channels", "outputs", "known", "history", "horizon", "quantiles")
+
+
+def data_sizes(model: str) -> tuple[str, ...]:
+    """The options that a model of this type takes from its data; other data, other sizes."""
+    return WINDOW if model in ("forecaster", "dlinear") else SIZES
 
 
 def override(recipe: Recipe, overrides: Sequence[str] | Mapping[str, Any]) -> Recipe:
@@ -108,7 +113,8 @@ def renew_sizes(tables: dict[str, Any], changes: Mapping[str, Any]) -> dict[str,
     if weights and (published_file(weights) or not str(weights).endswith(".safetensors")):
         kept = {key: value for key, value in model.items() if key in ("type", *given)}
     elif "data" in changes or "tokenizer" in changes:
-        kept = {key: value for key, value in model.items() if key not in SIZES or key in given}
+        sizes = data_sizes(model.get("type", ""))
+        kept = {key: value for key, value in model.items() if key not in sizes or key in given}
     else:
         return tables
     return {**tables, "model": kept}

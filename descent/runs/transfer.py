@@ -23,7 +23,7 @@ from descent.runs.assemble import Parts, assemble, load_data, put_together
 from descent.runs.layout import is_run
 from descent.runs.load import load
 from descent.runs.normalisation import check_channels
-from descent.runs.overrides import SIZES
+from descent.runs.overrides import data_sizes
 from descent.runs.recipe import Recipe
 from descent.runs.run import Run
 from descent.text import Tokenizer
@@ -166,7 +166,8 @@ def adopted(recipe: Recipe, source: Source) -> Recipe:
             expected=wants,
             hint=f"model.type={has} asks for that one",
         )
-    shape = {name: value for name, value in source.config.table().items() if name not in SIZES}
+    held = source.config.table()
+    shape = {name: value for name, value in held.items() if name not in data_sizes(held["type"])}
     return recipe.replace(model={**shape, **asked})
 
 
@@ -227,7 +228,8 @@ def _differing(recipe: Recipe, source: Source) -> dict[str, tuple[object, object
     both = {
         name: (getattr(source.config, name, None), getattr(recipe.model, name)) for name in _asked(recipe)
     }
-    return {name: pair for name, pair in both.items() if name not in SIZES and pair[0] != pair[1]}
+    sizes = data_sizes(recipe.model.type)
+    return {name: pair for name, pair in both.items() if name not in sizes and pair[0] != pair[1]}
 
 
 def _keeps_head(parts: Parts, source: Source, state: Mapping[str, Tensor], head: str) -> bool:

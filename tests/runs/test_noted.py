@@ -63,7 +63,7 @@ def changed(table: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
         ("mean", GONE),
         ("fit", "zzz"),
         ("fit", ["crop"]),
-        ("kind", "sound"),
+        ("kind", "odour"),
         ("kind", ["images"]),
         ("kind", GONE),
         ("extra", 1),
