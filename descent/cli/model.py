@@ -1,9 +1,7 @@
-"""`descent evaluate|predict|generate|verify|export`: what a trained model is asked."""
+"""`descent evaluate|predict|verify|export`: what a trained model is asked."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,23 +36,11 @@ ModelArgument = Annotated[
         help="A run, a folder in the Hugging Face layout, or a name such as openai-community/gpt2.",
     ),
 ]
-Temperature = Annotated[
-    float | None,
-    typer.Option(
-        metavar="X",
-        min=0,
-        help="0 = always the most probable token.",
-        show_default="what the model's authors recommend, else 0.8",
-    ),
-]
-TopK = Annotated[
-    int | None, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
-]
 Checkpoint = Annotated[str, typer.Option(metavar="STEP", help="Which checkpoint: best, last, or a step.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    for function in (evaluate, predict, generate, verify, export):
+    for function in (evaluate, predict, verify, export):
         app.command(rich_help_panel=PANEL)(function)
 
 
@@ -159,118 +145,6 @@ def predict(
         raise UserError(f"none of {len(broken):,} files could be read")
     if any(str(Path(word)) in broken for word in inputs):
         raise typer.Exit(1)
-
-
-def generate(
-    model: ModelArgument,
-    prompt: Annotated[
-        str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")
-    ] = "",
-    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens to write at most.")] = 200,
-    temperature: Temperature = None,
-    top_k: TopK = None,
-    top_p: Annotated[
-        float | None, typer.Option(metavar="X", min=0, max=1, help="Draw among those that make up p.")
-    ] = None,
-    min_p: Annotated[
-        float | None, typer.Option(metavar="X", min=0, max=1, help="Only tokens this share of the top one's.")
-    ] = None,
-    repetition_penalty: Annotated[
-        float | None, typer.Option(metavar="X", min=0, help="Over 1 avoids what was written.")
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed writes the same text.")] = 0,
-    stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of a model of music: the MIDI file to write.")
-    ] = None,
-    bars: Annotated[int, typer.Option(metavar="N", min=1, help="Of music: bars to write.")] = 16,
-    beams: Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")] = 1,
-    precision: Annotated[
-        str, typer.Option(metavar="fp32|bf16", help="What the weights are held in; bf16 is faster here.")
-    ] = "fp32",
-    sliding: Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")] = False,
-    stream: Annotated[bool, typer.Option(help="Print the text while it is written.")] = True,
-    checkpoint: Checkpoint = "best",
-    as_json: Json = False,
-) -> None:
-    """Let a model write: the prompt and what follows it, what a text becomes, or music.
-
-    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file whose first bars it goes
-    on from. A model of pairs, such as a translator, prints what the prompt becomes.
-    """
-    if prompt == "-":
-        prompt = sys.stdin.read()
-    if precision not in ("fp32", "bf16"):
-        raise UserError("--precision", got=precision, expected="fp32 or bf16")
-    loaded = open_model(model, checkpoint, precision=precision)
-    if loaded.preparation.get("kind") in ("frames", "voices"):
-        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        _compose(loaded, out, bars, prompt, {**_given(given), "seed": seed}, as_json)
-        return
-    if out is not None:
-        raise UserError("--out is for models of music", hint="descent generate RUN > FILE keeps a text")
-    chosen = {
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "min_p": min_p,
-        "repetition_penalty": repetition_penalty,
-    }
-    settings: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens,
-        **_given(chosen),
-        "seed": seed,
-        "stop": list(stop or ()),
-        "sliding": sliding,
-    }
-    if stream and beams == 1 and not as_json:
-        pieces = loaded.stream(prompt, **settings)  # what is wrong shows before anything is printed
-        print_text("" if loaded.translates else prompt, end="")
-        for piece in pieces:
-            print_text(piece, end="")
-        print_text("")
-    else:
-        _write_at_once(loaded, prompt, {**settings, "beams": beams}, as_json)
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _compose(
-    loaded: Loaded, out: Path | None, bars: int, prompt: str, settings: dict[str, Any], as_json: bool
-) -> None:
-    """Writes music into a file beside its picture, and prints their paths."""
-    from descent.runs.piano_roll import compose, opening
-
-    beginning = opening(prompt, loaded.preparation) if prompt else None
-    target = out or Path(f"{Path(loaded.name).name or 'tune'}.mid")
-    tune = compose(loaded.model, loaded.preparation, target, bars=bars, prompt=beginning, **settings)
-    if as_json:
-        facts = {"midi": str(tune.midi), "picture": str(tune.picture)}
-        print_json({**facts, "steps": tune.steps, "prompt": tune.prompt, "notes": tune.notes})
-    else:
-        print_text(f"{tune.midi}\n{tune.picture}")
-
-
-def _write_at_once(loaded: Loaded, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
-    started = time.monotonic()
-    done = loaded.complete([prompt], **settings)[0]
-    if not as_json:
-        print_text(done.text if loaded.translates else prompt + done.text)
-        return
-    print_json(
-        {
-            "prompt": prompt,
-            "text": done.text,
-            "reason": done.reason,
-            "tokens": done.tokens,
-            "logprobs": done.logprobs,
-            "seconds": round(time.monotonic() - started, 3),
-        }
-    )
 
 
 def verify(model: ModelArgument, as_json: Json = False) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from descent.data.batches import Batches, prefetch, sweep
-    from descent.data.config import DataConfig, ImageData, TableData, TextData
+    from descent.data.config import ImageData, TableData, TextData
     from descent.data.dataset import ArraySplit, Batch, Dataset, ImageSplit, Split, StreamSplit
     from descent.data.load import Documents, load_examples, load_text, read_pairs, tokenize
     from descent.data.packing import PackedSplit
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batches": ("Batches", "prefetch", "sweep"),
-    "config": ("DataConfig", "ImageData", "TableData", "TextData"),
+    "config": ("ImageData", "TableData", "TextData"),
     "dataset": ("ArraySplit", "Batch", "Dataset", "ImageSplit", "Split", "StreamSplit"),
     "load": ("Documents", "load_examples", "load_text", "read_pairs", "tokenize"),
     "pairs": ("tokenize_pairs",),
@@ -35,7 +35,6 @@ __all__ = [
     "ArraySplit",
     "Batch",
     "Batches",
-    "DataConfig",
     "Dataset",
     "Documents",
     "Entry",

@@ -13,7 +13,7 @@ from pydantic import model_validator
 from descent.config import Config, Field, Items
 from descent.data.augment_config import Augment
 
-__all__ = ["DataConfig", "ImageData", "Sourced", "TableData", "TextData"]
+__all__ = ["ImageData", "Sourced", "TableData", "TextData"]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -135,5 +135,3 @@ class ImageData(Sourced):
             raise ValueError("size takes two numbers, height and width, for example [28, 28]")
         return self
 
-
-DataConfig = TextData | TableData | ImageData

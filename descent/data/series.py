@@ -119,12 +119,11 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
         "season": config.season or step.season,
         "reading": _reading(config, columns.time),
     }
+    planned = _scaled(values, chosen["known"], mean, std)
     series = Series(
         values=_scaled(values, history, mean, std),
         there=np.stack([there[name] for name in chosen["targets"]], axis=1),
-        known=np.concatenate(
-            [calendar(columns.times, used), _scaled(values, chosen["known"], mean, std)], axis=1
-        ),
+        known=np.concatenate([calendar(columns.times, used), planned], axis=1),
         times=columns.times,
         names=tuple(chosen["targets"]),
         mean=np.array([mean[name] for name in chosen["targets"]]),

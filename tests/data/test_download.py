@@ -303,6 +303,10 @@ def test_two_downloads_at_once_leave_one_whole_file(server: Server, monkeypatch:
     assert kept() == ["toy/data.bin"]
 
 
+CHECKED_BY_PARSER = ("fsdd",)
+"""Entries of files that a server packs anew each time, without a sum: the parser checks what is in them."""
+
+
 def test_every_entry_is_complete_and_safe():
     assert len({entry.name for entry in entries.ALL}) == len(entries.ALL)
     for entry in entries.ALL:
@@ -310,8 +314,9 @@ def test_every_entry_is_complete_and_safe():
         assert entry.licence
         assert entry.citation
         for file in entry.files:
-            assert file.bytes > 0 or file.name == "pneumoniamnist.npz"
-            assert (len(file.sha256), len(file.md5)) in ((64, 0), (0, 32))
+            if entry.parser not in CHECKED_BY_PARSER:
+                assert file.bytes > 0 or file.name == "pneumoniamnist.npz"
+                assert (len(file.sha256), len(file.md5)) in ((64, 0), (0, 32))
             assert all(re.fullmatch(r"https?://[!-~]+", url) for url in file.urls)
             assert file.url.startswith("https://")
             assert file.sha256 or all(url.startswith("https://") for url in file.urls)

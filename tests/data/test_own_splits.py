@@ -15,7 +15,7 @@ from PIL import Image
 from descent.cli.explain import _files
 from descent.cli.inputs import images_of
 from descent.data import Dataset, ImageData, ImageSplit, load_examples, prepare_image
-from descent.data import imagefiles as imagefiles_module
+from descent.data import listed as listed_module
 from descent.data import pictures as pictures_module
 from descent.data.picture_names import image_files
 from descent.data.pictures import room
@@ -181,7 +181,7 @@ def test_pixels_that_are_no_numbers_are_a_broken_image(folder: Path, value: floa
 
 def test_a_path_on_another_drive_leads_out_of_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch):
     (folder / "labels.csv").write_text("path,label\nE:/x.png,a\n", encoding="utf-8")
-    monkeypatch.setattr(imagefiles_module, "os", SimpleNamespace(path=ntpath))
+    monkeypatch.setattr(listed_module, "os", SimpleNamespace(path=ntpath))
     with pytest.raises(UserError, match=r"leads out of the CSV's folder(.|\n)*E:/x\.png"):
         load(folder / "labels.csv")
 

@@ -1,0 +1,154 @@
+"""`descent generate`: a model writes text, what a text becomes, or music."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from descent.cli.model import PANEL, Checkpoint, Json, ModelArgument, open_model
+from descent.cli.terminal import print_json, print_text
+from descent.errors import UserError
+
+if TYPE_CHECKING:
+    from descent.runs.loaded import Loaded
+
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        min=0,
+        help="0 = always the most probable token.",
+        show_default="what the model's authors recommend, else 0.8",
+    ),
+]
+TopK = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="Draw among the k most probable; 0 = all.")
+]
+TopP = Annotated[
+    float | None, typer.Option(metavar="X", min=0, max=1, help="Draw among those that make up p.")
+]
+MinP = Annotated[
+    float | None, typer.Option(metavar="X", min=0, max=1, help="Only tokens this share of the top one's.")
+]
+Penalty = Annotated[float | None, typer.Option(metavar="X", min=0, help="Over 1 avoids what was written.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="The same seed writes the same text.")]
+Stop = Annotated[
+    list[str] | None, typer.Option(metavar="TEXT", help="End before this text; may be given again.")
+]
+Out = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Of a model of music: the MIDI file to write.")
+]
+Bars = Annotated[int, typer.Option(metavar="N", min=1, help="Of music: bars to write.")]
+Beams = Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")]
+Precision = Annotated[
+    str, typer.Option(metavar="fp32|bf16", help="What the weights are held in; bf16 is faster here.")
+]
+Length = Annotated[int, typer.Option(metavar="N", min=1, help="Tokens to write at most.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command(rich_help_panel=PANEL)(generate)
+
+
+def generate(
+    model: ModelArgument,
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")
+    ] = "",
+    max_new_tokens: Length = 200,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    min_p: MinP = None,
+    repetition_penalty: Penalty = None,
+    seed: Seed = 0,
+    stop: Stop = None,
+    out: Out = None,
+    bars: Bars = 16,
+    beams: Beams = 1,
+    precision: Precision = "fp32",
+    sliding: Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")] = False,
+    stream: Annotated[bool, typer.Option(help="Print the text while it is written.")] = True,
+    checkpoint: Checkpoint = "best",
+    as_json: Json = False,
+) -> None:
+    """Let a model write: the prompt and what follows it, what a text becomes, or music.
+
+    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file whose first bars it goes
+    on from. A model of pairs, such as a translator, prints what the prompt becomes.
+    """
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    if precision not in ("fp32", "bf16"):
+        raise UserError("--precision", got=precision, expected="fp32 or bf16")
+    loaded = open_model(model, checkpoint, precision=precision)
+    if loaded.preparation.get("kind") in ("frames", "voices"):
+        given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+        _compose(loaded, out, bars, prompt, {**_given(given), "seed": seed}, as_json)
+        return
+    if out is not None:
+        raise UserError("--out is for models of music", hint="descent generate RUN > FILE keeps a text")
+    chosen = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    settings: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens,
+        **_given(chosen),
+        "seed": seed,
+        "stop": list(stop or ()),
+        "sliding": sliding,
+    }
+    if stream and beams == 1 and not as_json:
+        pieces = loaded.stream(prompt, **settings)  # what is wrong shows before anything is printed
+        print_text("" if loaded.translates else prompt, end="")
+        for piece in pieces:
+            print_text(piece, end="")
+        print_text("")
+    else:
+        _write_at_once(loaded, prompt, {**settings, "beams": beams}, as_json)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _compose(
+    loaded: Loaded, out: Path | None, bars: int, prompt: str, settings: dict[str, Any], as_json: bool
+) -> None:
+    """Writes music into a file beside its picture, and prints their paths."""
+    from descent.runs.piano_roll import compose, opening
+
+    beginning = opening(prompt, loaded.preparation) if prompt else None
+    target = out or Path(f"{Path(loaded.name).name or 'tune'}.mid")
+    tune = compose(loaded.model, loaded.preparation, target, bars=bars, prompt=beginning, **settings)
+    if as_json:
+        facts = {"midi": str(tune.midi), "picture": str(tune.picture)}
+        print_json({**facts, "steps": tune.steps, "prompt": tune.prompt, "notes": tune.notes})
+    else:
+        print_text(f"{tune.midi}\n{tune.picture}")
+
+
+def _write_at_once(loaded: Loaded, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
+    started = time.monotonic()
+    done = loaded.complete([prompt], **settings)[0]
+    if not as_json:
+        print_text(done.text if loaded.translates else prompt + done.text)
+        return
+    print_json(
+        {
+            "prompt": prompt,
+            "text": done.text,
+            "reason": done.reason,
+            "tokens": done.tokens,
+            "logprobs": done.logprobs,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )
