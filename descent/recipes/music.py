@@ -19,11 +19,10 @@ def lstm_chorales() -> Recipe:
     return Recipe(
         name="lstm-chorales",
         about="an LSTM on the frames of Bach's chorales",
-        precision="fp32",
         clip_norm=1.0,
         average=0.99,
         data=MusicData(source="jsb-chorales-quarter", form="frames", transpose=5, length=32),
-        model=RNNConfig(cell="lstm", depth=1, dim=256, dropout=0.1),
+        model=RNNConfig(cell="lstm", depth=1, dim=512, dropout=0.15),
         objective=FramesConfig(),
         optimizer=MuonConfig(
             learning_rate=0.02, adam_learning_rate=5e-3, weight_decay=0.05, betas=(0.9, 0.99)
@@ -39,7 +38,7 @@ def gru_chorales() -> Recipe:
     return lstm_chorales().replace(
         name="gru-chorales",
         about="a GRU on the frames of Bach's chorales",
-        model=RNNConfig(cell="gru", depth=1, dim=256, dropout=0.1).table(),
+        model=RNNConfig(cell="gru", depth=1, dim=512, dropout=0.15).table(),
     )
 
 
