@@ -41,7 +41,11 @@ CATALOG: dict[str, Entry] = {
     "resnet-cifar": Entry("ResNet-20 on 20,000 CIFAR-10 images", "pictures", "resnet_cifar"),
     "alexnet-cifar": Entry("AlexNet for 32 x 32 on 20,000 CIFAR-10 images", "pictures", "alexnet_cifar"),
     "vit-cifar": Entry("a compact ViT on 20,000 CIFAR-10 images", "pictures", "vit_cifar"),
-    "lstm": Entry("an LSTM on Python's own documentation (embedded, no download)", "text", "lstm"),
+    "lstm": Entry(
+        "an LSTM on Python's own documentation (embedded, no download)",
+        "text",
+        "lstm",
+    ),
     "lstm-shakespeare": Entry(
         "a character LSTM on tinyshakespeare, at the training FLOPs of gpt-shakespeare",
         "text",
@@ -51,43 +55,121 @@ CATALOG: dict[str, Entry] = {
     "recall-lstm": Entry("delayed recall by an LSTM (generated data)", "memory", "recall_lstm"),
     "recall-gru": Entry("delayed recall by a GRU (generated data)", "memory", "recall_gru"),
     "recall-gpt": Entry("delayed recall by a GPT block (generated data)", "memory", "recall_gpt"),
-    "adding-lstm": Entry("the adding problem by an LSTM (generated data)", "memory", "adding_lstm"),
-    "copy-lstm": Entry("copying after a gap by an LSTM (generated data)", "memory", "copy_lstm"),
-    "parity-lstm": Entry("running parity by an LSTM (generated data)", "memory", "parity_lstm"),
-    "dyck-lstm": Entry("balanced brackets by an LSTM (generated data)", "memory", "dyck_lstm"),
-    "lstm-etth1": Entry("an LSTM that forecasts transformer loads and temperature", "series", "lstm_etth1"),
-    "dlinear-etth1": Entry("the linear forecaster DLinear on the same series", "series", "dlinear_etth1"),
-    "lstm-fsdd": Entry("an LSTM that hears spoken digits", "sound", "lstm_fsdd"),
-    "cnn-fsdd": Entry("a small CNN that hears spoken digits", "sound", "cnn_fsdd"),
-    "lstm-fsdd-ctc": Entry("an LSTM that hears strings of spoken digits, by CTC", "ctc", "lstm_fsdd_ctc"),
-    "lstm-stock": Entry(
-        "an LSTM that forecasts a share's price with intervals (embedded, no download)", "series", "lstm_stock"
+    "adding-lstm": Entry(
+        "the adding problem by an LSTM (generated data)",
+        "memory",
+        "adding_lstm",
     ),
-    "lstm-chorales": Entry("an LSTM on the frames of Bach's chorales", "music", "lstm_chorales"),
-    "gru-chorales": Entry("a GRU on the frames of Bach's chorales", "music", "gru_chorales"),
+    "copy-lstm": Entry(
+        "copying after a gap by an LSTM (generated data)",
+        "memory",
+        "copy_lstm",
+    ),
+    "parity-lstm": Entry(
+        "running parity by an LSTM (generated data)",
+        "memory",
+        "parity_lstm",
+    ),
+    "dyck-lstm": Entry(
+        "balanced brackets by an LSTM (generated data)",
+        "memory",
+        "dyck_lstm",
+    ),
+    "lstm-etth1": Entry(
+        "an LSTM that forecasts transformer loads and temperature",
+        "series",
+        "lstm_etth1",
+    ),
+    "dlinear-etth1": Entry(
+        "the linear forecaster DLinear on the same series",
+        "series",
+        "dlinear_etth1",
+    ),
+    "lstm-fsdd": Entry(
+        "an LSTM that recognises spoken digits",
+        "sound",
+        "lstm_fsdd",
+    ),
+    "cnn-fsdd": Entry(
+        "a small convolutional network that recognises spoken digits",
+        "sound",
+        "cnn_fsdd",
+    ),
+    "lstm-fsdd-ctc": Entry(
+        "an LSTM that hears strings of spoken digits, by CTC",
+        "ctc",
+        "lstm_fsdd_ctc",
+    ),
+    "lstm-stock": Entry(
+        "an LSTM that forecasts a share's price with intervals (embedded, no download)",
+        "series",
+        "lstm_stock",
+    ),
+    "lstm-chorales": Entry(
+        "an LSTM on the frames of Bach's chorales",
+        "music",
+        "lstm_chorales",
+    ),
+    "gru-chorales": Entry(
+        "a GRU on the frames of Bach's chorales",
+        "music",
+        "gru_chorales",
+    ),
     "lstm-chorales-voices": Entry(
-        "an LSTM that writes chorales in four voices", "music", "lstm_chorales_voices"
+        "an LSTM that writes chorales in four voices",
+        "music",
+        "lstm_chorales_voices",
     ),
     "lstm-dates-bahdanau": Entry(
-        "dates to numbers by additive attention (embedded, no download)", "pairs", "lstm_dates_bahdanau"
+        "an LSTM that reads written dates, with Bahdanau's attention (generated, no download)",
+        "pairs",
+        "lstm_dates_bahdanau",
     ),
     "lstm-dates-luong": Entry(
-        "dates to numbers by multiplicative attention (embedded, no download)", "pairs", "lstm_dates_luong"
+        "an LSTM that reads written dates, with Luong's attention (generated, no download)",
+        "pairs",
+        "lstm_dates_luong",
     ),
     "lstm-dates-none": Entry(
-        "dates to numbers without attention (embedded, no download)", "pairs", "lstm_dates_none"
+        "an LSTM that reads written dates, without attention (generated, no download)",
+        "pairs",
+        "lstm_dates_none",
     ),
-    "gpt": Entry("a GPT on Python's own documentation (embedded, no download)", "text", "gpt"),
-    "gpt-shakespeare": Entry("a character GPT on tinyshakespeare, 10 minutes", "text", "gpt_shakespeare"),
+    "gpt": Entry(
+        "a GPT on Python's own documentation (embedded, no download)",
+        "text",
+        "gpt",
+    ),
+    "gpt-shakespeare": Entry(
+        "a character GPT on tinyshakespeare, 10 minutes",
+        "text",
+        "gpt_shakespeare",
+    ),
     "gpt-shakespeare-short": Entry(
-        "a character GPT on tinyshakespeare, 1.5 minutes", "text", "gpt_shakespeare_short"
+        "a character GPT on tinyshakespeare, 1.5 minutes",
+        "text",
+        "gpt_shakespeare_short",
     ),
     "gpt-shakespeare-long": Entry(
-        "a character GPT on tinyshakespeare, 13 minutes", "text", "gpt_shakespeare_long"
+        "a character GPT on tinyshakespeare, 13 minutes",
+        "text",
+        "gpt_shakespeare_long",
     ),
-    "gpt-poetry": Entry("a GPT that writes Tang poems", "text", "gpt_poetry"),
-    "gpt-names": Entry("a small GPT that makes up first names", "text", "gpt_names"),
-    "gpt2-124m": Entry("GPT-2 at its published size, for benchmarks", "text", "gpt2_124m"),
+    "gpt-poetry": Entry(
+        "a GPT that writes Tang poems",
+        "text",
+        "gpt_poetry",
+    ),
+    "gpt-names": Entry(
+        "a small GPT that makes up first names",
+        "text",
+        "gpt_names",
+    ),
+    "gpt2-124m": Entry(
+        "GPT-2 at its published size, for benchmarks",
+        "text",
+        "gpt2_124m",
+    ),
 }
 
 

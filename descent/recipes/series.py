@@ -14,8 +14,8 @@ from descent.training.schedules import CosineConfig
 def lstm_etth1() -> Recipe:
     """An LSTM that reads two weeks a day at a time, each of the seven columns from its own past.
 
-    Chosen on the validation part alone, at horizons 24 and 168: columns apart, the last value as the level,
-    and width, which a week ahead asks for.
+    Chosen on the validation part alone: columns apart, and the last value as the level. Half a minute on one
+    core; `model.dim=256 model.dropout=0.1` takes three times as long and is a little better.
     """
     return Recipe(
         name="lstm-etth1",
@@ -23,7 +23,7 @@ def lstm_etth1() -> Recipe:
         precision="fp32",
         clip_norm=1.0,
         data=SeriesData(source="etth1", history=336, horizon=24),
-        model=ForecasterConfig(cell="lstm", dim=256, patch=24, dropout=0.1),
+        model=ForecasterConfig(cell="lstm", dim=128, patch=24),
         objective=ForecastConfig(loss="mse"),
         optimizer=AdamWConfig(learning_rate=2e-3, weight_decay=0.05, betas=(0.9, 0.99)),
         schedule=CosineConfig(warmup=0.05),
