@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from descent.evaluation import calibration
+from descent.objectives import Forecast
 from descent.runs.assemble import Parts
+from descent.runs.forecast_figure import draw_forecast, forecast_window
 from descent.runs.interrupt import Interrupt
 from descent.runs.loaded import Loaded
 from descent.runs.metrics import HIGHER_IS_BETTER, MetricsLog, read_metrics, series
@@ -177,6 +179,20 @@ class Course:
         best = checkpoint.Best(steps[index], metric, self._scores[index])
         if checkpoint.read_best(folder) != best:
             checkpoint.mark_best(folder, best)
+
+    def draw(self) -> None:
+        """Draws what a forecaster says of the middle of the last split, beside what came true."""
+        objective, splits = self.parts.objective, self.parts.dataset.splits
+        if not isinstance(objective, Forecast):
+            return
+        name = next(name for name in ("test", "validation", "train") if name in splits)
+        self.parts.state.model.eval()
+        with self.parts.averaged():
+            drawn = forecast_window(
+                self.parts.state.model, objective, splits[name], device=str(self.parts.settings.device)
+            )
+        title = f"{self.parts.dataset.name}: a forecast of the {name} part"
+        draw_forecast(drawn, self.folder / "plots" / "forecast.png", title, objective.config.quantiles)
 
     def sample(self) -> None:
         """Lets a language model write, and keeps what it wrote."""

@@ -251,6 +251,7 @@ def _finish(folder: Path, parts: Parts, course: Course, log: MetricsLog, progres
     if "test" in parts.dataset.splits:
         course.evaluate("test")
     course.sample()
+    course.draw()
     log.append("end", last, seconds=round(course.seconds, 3))
     log.close()
     plots = run.plot()
