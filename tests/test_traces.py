@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from standins import STAND_INS
 
 from descent.recipes import CATALOG, get
@@ -24,6 +23,7 @@ STEPS = 20
 FOLDER = Path(__file__).parent / "traces"
 # Sums are ordered differently by processors with other vector widths; a real change is larger.
 TOLERANCE = 2e-4
+
 
 def stand_in(recipe_name: str, folder: Path) -> list[str]:
     """Overrides that put small data of the same kind in place of the recipe's."""

@@ -134,4 +134,3 @@ class ImageData(Sourced):
         if len(self.size) not in (0, 2):
             raise ValueError("size takes two numbers, height and width, for example [28, 28]")
         return self
-

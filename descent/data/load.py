@@ -191,9 +191,7 @@ def tokenize(
         splits=splits,
         sizes={"vocab_size": tokenizer.vocab_size},
         unit="tokens",
-        fingerprint=fingerprint(
-            [documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]
-        ),
+        fingerprint=fingerprint([documents.fingerprint, tokenizer.fingerprint, config.packing, str(length)]),
         preparation={"kind": "text", "start": start or _first(tokenizer), "marked": bool(start)},
         about=documents.about,
         skipped=documents.skipped,

@@ -40,8 +40,8 @@ class Recurrent(nn.Module):
             from the start (Jozefowicz, Zaremba, Sutskever, 2015; Tallec, Ollivier, 2018).
         chrono: the longest delay to be bridged, in steps; 0 = not given. Each unit's forget gate (LSTM) or
             update gate (GRU) then starts with the bias ln U(1, chrono - 1), and the LSTM's input gate with
-            its negative, so that the units' memories reach from one step to that many (Tallec, Ollivier, 2018,
-            "Can recurrent neural networks warp time?", section 3).
+            its negative, so that the units' memories reach from one step to that many (Tallec, Ollivier,
+            2018, "Can recurrent neural networks warp time?", section 3).
         peephole: whether the LSTM's gates see its cell; computed step by step, which is slower.
     """
 

@@ -45,6 +45,7 @@ CLAIMS: dict[str, Claim] = {
     "alexnet-cifar": _of("test", "accuracy", (0.692,), 3.76, ONE_THREAD),
     "vit-cifar": _of("test", "accuracy", (0.736,), 5.47, ONE_THREAD),
     "lstm-shakespeare": _of("validation", "loss", (1.46936,), 13.44, ONE_THREAD),
+    "lstm-chorales": _of("test", "loss", (8.32165, 8.32816, 8.37016), 4.0, ONE_THREAD),
     "lstm-fsdd": _of("test", "accuracy", (0.98667, 1.0, 0.98333), 1.48, ONE_THREAD),
     "lstm-fsdd-ctc": _of("test", "wer", (0.00863, 0.00664, 0.01393), 8.8, ONE_THREAD),
     "gpt-shakespeare": _of("validation", "loss", (1.4645, 1.4748, 1.4662), 9.32),

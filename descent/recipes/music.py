@@ -6,7 +6,7 @@ from descent.data.music_config import MusicData
 from descent.models.rnn import RNNConfig
 from descent.objectives import CausalConfig, FramesConfig
 from descent.runs.recipe import Budget, EvaluationPlan, Recipe
-from descent.training.optimizers import AdamWConfig, MuonConfig
+from descent.training.optimizers import MuonConfig
 from descent.training.schedules import CosineConfig
 
 
@@ -47,14 +47,15 @@ def lstm_chorales_voices() -> Recipe:
     return Recipe(
         name="lstm-chorales-voices",
         about="an LSTM that writes chorales in four voices",
-        precision="fp32",
         clip_norm=1.0,
         average=0.99,
         data=MusicData(source="jsb-chorales-voices", form="voices", transpose=5, length=64),
-        model=RNNConfig(cell="lstm", depth=2, dim=256, embedding=64, dropout=0.2),
+        model=RNNConfig(cell="lstm", depth=1, dim=384, embedding=64, dropout=0.1),
         objective=CausalConfig(),
-        optimizer=AdamWConfig(learning_rate=5e-3, weight_decay=0.05, betas=(0.9, 0.99)),
+        optimizer=MuonConfig(
+            learning_rate=0.02, adam_learning_rate=5e-3, weight_decay=0.02, betas=(0.9, 0.99)
+        ),
         schedule=CosineConfig(warmup=0.05),
-        budget=Budget(epochs=12, batch_size=32),
-        evaluation=EvaluationPlan(every=100, batch_size=16),
+        budget=Budget(steps=800, batch_size=16),
+        evaluation=EvaluationPlan(every=200, batch_size=16),
     )

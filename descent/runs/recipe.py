@@ -62,9 +62,7 @@ ModelConfig = (
     | Seq2SeqConfig
     | GPTConfig
 )
-DataConfig = (
-    TextData | TableData | ImageData | SeriesData | SoundData | MusicData | PairsData | GeneratedData
-)
+DataConfig = TextData | TableData | ImageData | SeriesData | SoundData | MusicData | PairsData | GeneratedData
 
 EXAMPLES = ("linear", "mlp", "lenet", "alexnet", "resnet", "airbench", "vit")
 FITTING: dict[str, dict[str, tuple[str, ...]]] = {
