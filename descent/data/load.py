@@ -182,9 +182,9 @@ def tokenize(
         if config.packing == "documents":
             splits[name] = PackedSplit(ids, length, tokenizer.end, tokenizer.vocab_size, size)
         else:
-            splits[name] = _stream(documents, name, ids, tokenizer, length, size)
-            if config.packing == "lanes":
-                splits[name] = _laned(documents.name, name, splits[name], lanes)
+            stream = _stream(documents, name, ids, tokenizer, length, size)
+            laned = config.packing == "lanes"
+            splits[name] = _laned(documents.name, name, stream, lanes) if laned else stream
     start = [] if documents.running and config.packing != "documents" else [tokenizer.end]
     return Dataset(
         name=documents.name,

@@ -61,7 +61,8 @@ class Recurrent(nn.Module):
         super().__init__()
         if peephole and cell != "lstm":
             raise ValueError("peepholes belong to the LSTM")
-        self.cell, self.hidden, self.layers = cell, hidden, layers
+        self.cell: Cell = cell
+        self.hidden, self.layers = hidden, layers
         self.dropout, self.peephole = dropout, peephole
         self.directions = 2 if bidirectional else 1
         gates = len(GATES[cell]) * hidden
@@ -149,10 +150,10 @@ class Recurrent(nn.Module):
     def weights(self, suffix: str) -> Weights:
         """Those of one layer in one direction; `suffix` as in `torch.nn`: `_l0`, `_l0_reverse`, `_l1`."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return Weights(
-            *(getattr(self, name + suffix) for name in names),
-            getattr(self, "weight_peephole" + suffix) if self.peephole else None,
-        )
+        matrices = {
+            field: getattr(self, name + suffix) for field, name in zip(Weights._fields, names, strict=False)
+        }
+        return Weights(**matrices, peephole=getattr(self, f"weight_peephole{suffix}", None))
 
     def _suffixes(self, index: int) -> tuple[str, ...]:
         return (f"_l{index}", f"_l{index}_reverse")[: self.directions]
@@ -211,7 +212,8 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         ways = ", bidirectional" if self.directions == 2 else ""
-        return f"{self.cell}, {self.weight_ih_l0.shape[1]}, {self.hidden}, layers={self.layers}{ways}"
+        inputs = self.weights("_l0").input.shape[1]
+        return f"{self.cell}, {inputs}, {self.hidden}, layers={self.layers}{ways}"
 
 
 def _valid(lengths: Int[Tensor, " batch"], time: int) -> Bool[Tensor, "batch time"]:

@@ -40,9 +40,10 @@ def voices_model(spread):
 
 def test_thousands_of_tokens_are_all_in_the_range_of_their_voice(spread):
     model = voices_model(spread)
+    assert model.head is not None
     with torch.no_grad():
         model.head.bias[END] -= 50  # this one would end too early to say much
-    settings = Settings(max_new_tokens=200, top_p=0.999, temperature=1.5, stop_ids=[END])
+    settings = Settings(max_new_tokens=200, top_p=0.999, temperature=1.5, stop_ids=(END,))
     prompt = [END, 40, 20, 15, 8]
     free = generate(model, [[END], prompt] * 12, settings)
     ruled = generate(model, [[END], prompt] * 12, settings, allowed=voice_rule(VOICES))
@@ -121,9 +122,9 @@ def test_probabilities_are_the_models_own_where_a_rule_removes_tokens(spread):
 def test_rows_under_a_rule_do_not_depend_on_each_other(spread):
     model, rule = voices_model(spread), voice_rule(VOICES)
     prompts = [[END], [END, 30, 20, 15, 8], [END, 30]]
-    together = generate(model, prompts, Settings(max_new_tokens=30, stop_ids=[END]), allowed=rule)
+    together = generate(model, prompts, Settings(max_new_tokens=30, stop_ids=(END,)), allowed=rule)
     for number, prompt in enumerate(prompts):
-        settings = Settings(max_new_tokens=30, stop_ids=[END], seed=number)
+        settings = Settings(max_new_tokens=30, stop_ids=(END,), seed=number)
         assert generate(model, [prompt], settings, allowed=rule)[0].tokens == together[number].tokens
 
 
@@ -141,6 +142,7 @@ def test_frames_are_drawn_step_by_step_as_the_whole_forward_says():
 
 def test_frames_stay_in_bounds_and_hold_the_most_probable_keys():
     model = frames_model()
+    assert model.head is not None
     with torch.no_grad():
         model.head.bias.add_(3.0)
     drawn = sample_frames(model, FRAMES, FrameSettings(steps=200))
@@ -157,6 +159,7 @@ def test_frames_stay_in_bounds_and_hold_the_most_probable_keys():
 def test_each_key_sounds_as_often_as_its_probability_says():
     model = frames_model(spread_by=0.0)
     odds = torch.linspace(-3, 3, 88)
+    assert model.head is not None
     with torch.no_grad():
         model.head.weight.zero_()
         model.head.bias.copy_(odds)
