@@ -42,12 +42,16 @@ Stop = Annotated[
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Of a model of music: the MIDI file to write.")
 ]
+BARS = 16
 Bars = Annotated[int, typer.Option(metavar="N", min=1, help="Of music: bars to write.")]
 Beams = Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")]
 Precision = Annotated[
     str, typer.Option(metavar="fp32|bf16", help="What the weights are held in; bf16 is faster here.")
 ]
 Length = Annotated[int, typer.Option(metavar="N", min=1, help="Tokens to write at most.")]
+Sliding = Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")]
+Stream = Annotated[bool, typer.Option(help="Print the text while it is written.")]
+Prompt = Annotated[str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -56,9 +60,7 @@ def add_to(app: typer.Typer) -> None:
 
 def generate(
     model: ModelArgument,
-    prompt: Annotated[
-        str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")
-    ] = "",
+    prompt: Prompt = "",
     max_new_tokens: Length = 200,
     temperature: Temperature = None,
     top_k: TopK = None,
@@ -68,11 +70,11 @@ def generate(
     seed: Seed = 0,
     stop: Stop = None,
     out: Out = None,
-    bars: Bars = 16,
+    bars: Bars = BARS,
     beams: Beams = 1,
     precision: Precision = "fp32",
-    sliding: Annotated[bool, typer.Option("--sliding", help="Go on past the context window.")] = False,
-    stream: Annotated[bool, typer.Option(help="Print the text while it is written.")] = True,
+    sliding: Sliding = False,
+    stream: Stream = True,
     checkpoint: Checkpoint = "best",
     as_json: Json = False,
 ) -> None:
@@ -87,11 +89,11 @@ def generate(
         raise UserError("--precision", got=precision, expected="fp32 or bf16")
     loaded = open_model(model, checkpoint, precision=precision)
     if loaded.preparation.get("kind") in ("frames", "voices"):
+        _refuse({"--beams": beams > 1, "--stop": bool(stop)}, "text")
         given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
         _compose(loaded, out, bars, prompt, {**_given(given), "seed": seed}, as_json)
         return
-    if out is not None:
-        raise UserError("--out is for models of music", hint="descent generate RUN > FILE keeps a text")
+    _refuse({"--out": out is not None, "--bars": bars != BARS}, "music")
     chosen = {
         "temperature": temperature,
         "top_k": top_k,
@@ -114,6 +116,13 @@ def generate(
         print_text("")
     else:
         _write_at_once(loaded, prompt, {**settings, "beams": beams}, as_json)
+
+
+def _refuse(given: dict[str, bool], kind: str) -> None:
+    """Raises a `UserError` for an option that was given and is of no use to the model."""
+    for option, is_given in given.items():
+        if is_given:
+            raise UserError(f"{option} is for models of {kind}")
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,10 @@ def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
             for a model of sound.
     """
     pairs = [word for word in words if "=" in word and not Path(word).exists()]
+    if pairs and kind in ("series", "sound"):
+        raise UserError(
+            f"{pairs[0]} is not a file", expected="a recording" if kind == "sound" else "a series"
+        )
     if pairs and len(pairs) < len(words):
         other = next(word for word in words if word not in pairs)
         raise UserError(f"{other!r} is not of the form name=value, as {pairs[0]!r} is")
@@ -42,7 +46,7 @@ def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
                 f"{path} is not a file",
                 hint="give image files or folders, a CSV or JSON file, or name=value words",
             )
-        rows = None if kind == "series" else _rows(path)
+        rows = None if kind in ("series", "sound") else _rows(path)
         found += (
             [(str(path), path)] if rows is None else [(f"{path}:{n}", row) for n, row in enumerate(rows, 1)]
         )

@@ -29,6 +29,7 @@ Roll = Bool[np.ndarray, "_ 88"]
 
 MAX_BYTES = 4 << 20
 MAX_STEPS = 100_000
+MAX_PARTS = 64
 TICKS = 480
 _DRUMS = 9
 # The reader's numbers grow with every byte of 128 or more, and its time with their square.
@@ -63,6 +64,12 @@ def read_midi(path: Path, per_quarter: int) -> list[Roll]:
         for number, track in enumerate(file.tracks)
         for channel, played in _played(track).items()
     }
+    if len(parts) > MAX_PARTS:
+        raise UserError(
+            f"{path} has too many parts",
+            got=f"{len(parts):,} tracks and channels",
+            expected=f"up to {MAX_PARTS}",
+        )
     if not parts:
         raise UserError(f"{path} has no notes", expected="notes from A0 to C8 that are no drums")
     ticks = file.ticks_per_beat

@@ -130,7 +130,7 @@ def _numbers(cells: list[str], times: Times, where: str, needed: bool) -> Float[
         if cell in BLANKS:
             continue
         try:
-            found[row] = float(cell)
+            found[row] = float(cell if "_" not in cell else "no number")  # Python reads 1_0 as 10
         except ValueError:
             wrong.append(row)
     if np.isnan(found).all() and not needed:

@@ -53,7 +53,7 @@ def prepare_series(preparation: Mapping[str, Any], path: str | Path) -> NewWindo
     if preparation.get("kind") != "series":
         raise UserError("this model was not trained on a time series", got=preparation.get("kind"))
     names = {use: list(preparation[use]) for use in ("targets", "inputs", "known")}
-    config = SeriesData.read({"path": str(path), **preparation["reading"], **names})
+    config = SeriesData.read({**preparation["reading"], **names, "path": str(path)})
     needed = [name for group in names.values() for name in group]
     step, history, horizon = (
         Step.read(preparation["step"]), int(preparation["history"]), int(preparation["horizon"]),

@@ -16,6 +16,7 @@ from pydantic import model_validator
 from torch import Tensor, nn
 
 from descent.config import Config, Field
+from descent.errors import UserError
 from descent.models import require_sizes
 from descent.nn.cells import Cell
 from descent.nn.dropout import dropout
@@ -136,6 +137,13 @@ class Forecaster(nn.Module):
         """The history in patches, and what is known, in patches of history and horizon."""
         patch, outputs = self.config.patch, self.config.outputs
         count = x.shape[1] // patch
+        if not count:
+            raise UserError(
+                "the history is shorter than a patch of the model",
+                got=f"{x.shape[1]} steps",
+                expected=f"at least {patch}",
+                hint="a longer data.history, or a smaller model.patch",
+            )
         skipped = x.shape[1] - count * patch
         steps = (count + self.patches) * patch
         known = F.pad(known[:, skipped:], (0, 0, 0, steps + skipped - known.shape[1]))

@@ -197,7 +197,7 @@ class Loaded:
     def _use(self) -> str:
         return (
             "use generate"
-            if self.tokenizer is not None
+            if self.tokenizer is not None or self.preparation.get("kind") in ("frames", "voices")
             else "it was saved without the way its inputs are prepared"
         )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import StrictFloat, model_validator
 
 from descent.config import Config, Field, Items
+from descent.data.clock import Unit
 from descent.data.series_config import Calendar
 
 Spread = Annotated[StrictFloat, Field(gt=0)]
@@ -19,8 +20,8 @@ class SoundNote(Config):
 
     kind: Literal["sound"]
     rate: Annotated[int, Field(ge=1000, le=384_000)]
-    window: Spread
-    hop: Spread
+    window: Annotated[float, Field(gt=0, le=10)]
+    hop: Annotated[float, Field(gt=0, le=10)]
     mels: Annotated[int, Field(ge=1, le=1024)]
     fmin: Annotated[float, Field(ge=0)]
     fmax: Annotated[float, Field(ge=0)]
@@ -38,6 +39,23 @@ class SoundNote(Config):
         return self
 
 
+class StepNote(Config):
+    """See `descent.data.clock.Step`."""
+
+    unit: Unit
+    count: Annotated[int, Field(ge=1, le=10**15)]
+
+
+class ReadingNote(Config):
+    """How a new file of a series is read."""
+
+    time: str = ""
+    time_format: str = ""
+    missing: Literal["forward", "interpolate", "refuse"] = "forward"
+    gaps: Literal["fill", "ignore", "refuse"] = "fill"
+    duplicates: Literal["refuse", "first", "last", "mean"] = "refuse"
+
+
 class SeriesNote(Config):
     """See `descent.data.series`."""
 
@@ -51,8 +69,8 @@ class SeriesNote(Config):
     history: Annotated[int, Field(ge=1, le=100_000)]
     horizon: Annotated[int, Field(ge=1, le=100_000)]
     season: Annotated[int, Field(ge=0, le=1_000_000)]
-    step: dict[str, Any]
-    reading: dict[str, Any]
+    step: StepNote
+    reading: ReadingNote
     quantiles: Items[Annotated[float, Field(gt=0, lt=1)]] = ()
 
     @model_validator(mode="after")

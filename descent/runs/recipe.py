@@ -220,6 +220,9 @@ class Recipe(Config):
                 f"data {data!r}, model {model!r} and objective {objective!r} do not go together: "
                 + _advice(data, objective)
             )
+        wrong = _wrong_reading(self.model, objective) if isinstance(self.model, RNNConfig) else None
+        if wrong is not None:
+            raise ValueError(wrong)
         form = _form(self.data)
         if form is not None and form != objective:
             raise ValueError(f"these {data} data are for objective.type={form}, not {objective}")
@@ -230,6 +233,17 @@ class Recipe(Config):
         if self.evaluation.tta != "none" and self.data.type != "images":
             raise ValueError(f"evaluation.tta={self.evaluation.tta} is for images, data are {self.data.type}")
         return self
+
+
+def _wrong_reading(model: RNNConfig, objective: str) -> str | None:
+    """Why a recurrent model cannot be read out as the objective asks, if it cannot."""
+    if objective == "supervised" and model.pool == "none":
+        return "model.pool must be last, mean or max: there is one answer a row"
+    if objective != "supervised" and model.pool != "none":
+        return f"model.pool must be none: {objective} asks for an answer at every step"
+    if objective in ("causal", "frames") and model.bidirectional:
+        return f"model.bidirectional would let the model see what {objective} asks it to predict"
+    return None
 
 
 def _form(data: DataConfig) -> str | None:
