@@ -98,7 +98,7 @@ def test_nothing_but_broken_images(descent, digits_run, tmp_path):
         (tmp_path / "bad" / name).write_bytes(b"no image")
     result = descent("predict", digits_run, "bad", code=2)
     assert result.out == ""
-    assert "none of 2 images" in result.err
+    assert "none of 2 files" in result.err
     assert "one.png" in result.err
     (tmp_path / "bad" / "two.jpg").unlink()
     alone = descent("predict", digits_run, "bad", "--json", code=2)
