@@ -21,6 +21,11 @@ SIZES = {
     "resnet": {"inputs": (1, 8, 8), "outputs": 3, "depths": (1, 1), "widths": (4, 8), "stem": "small"},
     "airbench": {"inputs": (3, 16, 16), "outputs": 3, "widths": (24, 25, 26)},
     "vit": {"inputs": (1, 8, 8), "outputs": 3, "depth": 1, "dim": 6, "patch": 4, "pool": "mean"},
+    "rnn": {"vocab_size": 23, "depth": 2, "dim": 8},
+    "forecaster": {"channels": 4, "outputs": 3, "known": 2, "horizon": 10, "dim": 12, "patch": 4},
+    "dlinear": {"channels": 3, "outputs": 3, "history": 30, "horizon": 10},
+    "dscnn": {"inputs": (16,), "outputs": 3},
+    "seq2seq": {"vocab_size": 23, "dim": 8, "embedding": 4},
     "gpt": {"vocab_size": 23, "depth": 2, "dim": 32, "heads": 2, "context": 16, "bigram": True},
 }
 TEXT = ["the cat sat on the mat", "静夜思 床前明月光", "🙂 and the rest"] * 20
