@@ -154,8 +154,8 @@ def test_a_run_is_loaded_and_exported_as_it_was(tmp_path: Path) -> None:
         (["budget.batch_size=0"], "data.packing=lanes is for a recurrent model"),
         (["data.length=3000"], "the train text is too short"),
         (["data.length=400", "budget.batch_size=40"], "text is too short for its lanes"),
-        (["model.bidirectional=true"], "only a model that reads forwards"),
-        (["model.pool=last"], "only a model that reads forwards"),
+        (["model.bidirectional=true"], "would let the model see what causal asks it to predict"),
+        (["model.pool=last"], "model.pool must be none"),
     ],
 )
 def test_what_cannot_be_read_on_is_refused(changes: list[str], why: str, tmp_path: Path) -> None:
