@@ -13,10 +13,11 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
@@ -24,12 +25,10 @@ from numpy.typing import NDArray
 
 from descent.errors import CorruptArtifact, UserError
 from descent.text.config import Kind
+from descent.text.marks import END, UNKNOWN, Marks
 
-__all__ = ["END", "UNKNOWN", "TokenStream", "Tokenizer", "byte_symbols"]
+__all__ = ["END", "UNKNOWN", "Pieces", "TokenStream", "Tokenizer", "byte_symbols", "lowered"]
 
-END = "<|endoftext|>"
-UNKNOWN = "<unk>"
-_ENDS = (END, "</s>", "<|end_of_text|>", "<eos>", "[SEP]")
 _MAX_FILE = 256 * 2**20
 _CHUNK = 1 << 20
 
@@ -68,11 +67,16 @@ class Tokenizer:
         self.kind: Kind = _kind(spec)
         vocabulary = library.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
-        self._special = {
-            token.content for token in library.get_added_tokens_decoder().values() if token.special
+        special = {
+            token.content: index
+            for index, token in library.get_added_tokens_decoder().items()
+            if token.special
         }
+        self._special = set(special)
+        self.marks = Marks(special, vocabulary)
+        self.special = frozenset(special.values())
         self._bytes = _token_bytes(spec, vocabulary, self._special, self.kind)
-        self._end = next((vocabulary[name] for name in _ENDS if name in vocabulary), None)
+        self._lowercase = (spec.get("normalizer") or {}).get("type") == "Lowercase"
         self._table = _character_table(vocabulary, self._special) if self.kind == "char" else None
 
     @classmethod
@@ -114,15 +118,52 @@ class Tokenizer:
     @property
     def end(self) -> int:
         """The id of the mark that ends a document and begins the next."""
-        if self._end is None:
-            raise UserError(
-                "this tokenizer has no token that ends a document", expected="one of " + ", ".join(_ENDS)
-            )
-        return self._end
+        return self.marks.get("end")
 
-    def encode(self, text: str) -> list[int]:
-        """The ids of a text, no marks added. A character that `char` never saw becomes `<unk>`."""
-        return self.encode_array(text).tolist()
+    @property
+    def begin(self) -> int:
+        """The id of the mark that begins a row: [CLS] or its like."""
+        return self.marks.get("begin")
+
+    @property
+    def separator(self) -> int:
+        """The id of the mark that ends each text of a row: [SEP] or its like."""
+        return self.marks.get("separator")
+
+    @property
+    def mask(self) -> int:
+        """The id of the mark that hides a token: [MASK] or its like."""
+        return self.marks.get("mask")
+
+    @property
+    def pad(self) -> int:
+        """The id that fills a row; the end mark where there is none for it."""
+        found = self.marks.find("pad")
+        return self.end if found is None else found
+
+    @property
+    def sentinels(self) -> tuple[int, ...]:
+        """The ids of T5's sentinels, in the order of their numbers; empty if there are none."""
+        return self.marks.sentinels
+
+    def encode(self, text: str, marks: bool = False) -> list[int]:
+        """The ids of a text, no marks added. A character that `char` never saw becomes `<unk>`.
+
+        Args:
+            text: any.
+            marks: whether the name of a mark in the text, such as [MASK], stands for the mark.
+        """
+        if not marks or not self._special:
+            return self.encode_array(text).tolist()
+        names = sorted(self._special, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, names))})", text)
+        known = self.marks.special
+        return [
+            index
+            for number, part in enumerate(parts)
+            if part
+            for index in ([known[part]] if number % 2 else self.encode(part))
+        ]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of each text, on all cores."""
@@ -132,9 +173,26 @@ class Tokenizer:
             _refuse_surrogates(text)
         return [found.ids for found in self._library.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def pieces(self, text: str) -> Pieces:
+        """The ids of a text, and where in the text each of them stands."""
+        return self.pieces_batch([text])[0]
+
+    def pieces_batch(self, texts: Sequence[str]) -> list[Pieces]:
+        """`pieces` of each text, on all cores."""
+        if self.kind == "char":
+            return [Pieces(self.encode(text), [(at, at + 1) for at in range(len(text))]) for text in texts]
+        if self.kind == "byte":
+            return [Pieces(self.encode(text), _places_of_bytes(text)) for text in texts]
+        for text in texts:
+            _refuse_surrogates(text)
+        found = self._library.encode_batch(list(texts), add_special_tokens=False)
+        return [Pieces(one.ids, one.offsets) for one in found]
+
     def encode_array(self, text: str) -> NDArray[np.int64]:
         """`encode` as an array, for long texts."""
         _refuse_surrogates(text)
+        if self._lowercase and self.kind in ("char", "byte"):
+            text = lowered(text)
         if self._table is not None:
             points = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
             return self._table[np.minimum(points, len(self._table) - 1)]
@@ -177,6 +235,19 @@ class Tokenizer:
 
     def __repr__(self) -> str:
         return f"Tokenizer(kind={self.kind!r}, vocab_size={self.vocab_size:,})"
+
+
+class Pieces(NamedTuple):
+    """A text in tokens.
+
+    Attributes:
+        ids: of the tokens.
+        spans: for each the place of its first character in the text and that behind its last; tokens that are
+            parts of one character have the same place.
+    """
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
 
 
 class TokenStream(ABC):
@@ -224,12 +295,24 @@ class _WholeStream(TokenStream):
         return new
 
 
+def lowered(text: str) -> str:
+    """Small letters for capital ones, where that leaves the number of characters as it is."""
+    small = text.lower()
+    if len(small) == len(text):
+        return small
+    return "".join(char.lower() if len(char.lower()) == 1 else char for char in text)
+
+
+def _places_of_bytes(text: str) -> list[tuple[int, int]]:
+    return [(at, at + 1) for at, char in enumerate(text) for _ in char.encode("utf-8")]
+
+
 def _kind(spec: dict[str, Any]) -> Kind:
     """The kind of a tokenizer, from its JSON."""
     model = spec["model"]
     name = model.get("type") or ("BPE" if "merges" in model else "")
     if name == "BPE":
-        return "byte" if not model["merges"] and len(model["vocab"]) <= 257 else "bpe"
+        return "byte" if not model["merges"] and len(model["vocab"]) == 256 else "bpe"
     kinds: dict[str, Kind] = {"WordLevel": "char", "WordPiece": "wordpiece", "Unigram": "unigram"}
     if name not in kinds:
         raise ValueError(f"unknown model type {name!r}")
@@ -250,7 +333,7 @@ def _token_bytes(
         return None
     found = [b""] * (max(vocabulary.values()) + 1)
     for token, index in vocabulary.items():
-        unknown = b"\xef\xbf\xbd" if token == UNKNOWN else b""
+        unknown = b"\xef\xbf\xbd" if token in (UNKNOWN, "[UNK]") else b""
         found[index] = unknown if token in special else table[token]
     return found
 
@@ -267,7 +350,8 @@ def _character_table(vocabulary: dict[str, int], special: set[str]) -> NDArray[n
     points = {
         ord(token): index for token, index in vocabulary.items() if token not in special and len(token) == 1
     }
-    table = np.full(max(points, default=0) + 2, vocabulary.get(UNKNOWN, -1), dtype=np.int64)
+    unknown = vocabulary.get(UNKNOWN, vocabulary.get("[UNK]", -1))
+    table = np.full(max(points, default=0) + 2, unknown, dtype=np.int64)
     table[list(points)] = list(points.values())
     return table
 

@@ -14,13 +14,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
 from descent.errors import UserError, unknown
-from descent.text.config import Kind, TokenizerConfig
-from descent.text.tokenizer import END, UNKNOWN, Tokenizer, byte_symbols
+from descent.text.config import Kind, MarkSet, TokenizerConfig
+from descent.text.marks import marks_of
+from descent.text.tokenizer import Tokenizer, byte_symbols, lowered
 
 __all__ = ["Progress", "obtain", "train"]
 
@@ -42,23 +44,42 @@ def obtain(config: TokenizerConfig, texts: Iterable[str], progress: Progress = N
     """The tokenizer a recipe asks for: loaded from its path, or trained on the texts."""
     if config.path is not None:
         return Tokenizer.load(config.path)
-    return train(config.kind, texts, config.vocab_size, progress)
+    return train(config.kind, texts, config.vocab_size, progress, config.marks, config.lowercase)
 
 
-def train(kind: Kind, texts: Iterable[str], vocab_size: int = 0, progress: Progress = None) -> Tokenizer:
+@dataclass(frozen=True)
+class _Plan:
+    """What every maker needs: the size, the marks that come first, the one for the unknown, small letters."""
+
+    vocab_size: int
+    marks: list[str]
+    unknown: str
+    lowercase: bool
+    show: bool
+
+
+def train(
+    kind: Kind,
+    texts: Iterable[str],
+    vocab_size: int = 0,
+    progress: Progress = None,
+    marks: MarkSet = "document",
+    lowercase: bool = False,
+) -> Tokenizer:
     """A tokenizer learned from texts.
 
     Args:
         kind: see `TokenizerConfig`.
         texts: the training texts, read once.
-        vocab_size: tokens in all, the end mark included; 0 = the kind's default. A small text may
+        vocab_size: tokens in all, the marks included; 0 = the kind's default. A small text may
             not hold that many different pieces; the vocabulary is then smaller.
         progress: see `Progress`.
+        marks, lowercase: see `TokenizerConfig`.
 
     Raises:
         UserError: the size is too small for the kind, or there is no text.
     """
-    makers: dict[str, Callable[[Iterator[str], int, bool], Library]] = {
+    makers: dict[str, Callable[[Iterator[str], _Plan], Library]] = {
         "char": _char,
         "byte": _byte,
         "bpe": _bpe,
@@ -67,13 +88,19 @@ def train(kind: Kind, texts: Iterable[str], vocab_size: int = 0, progress: Progr
     }
     if kind not in makers:
         raise unknown("kind of tokenizer", kind, makers)
-    least = {"char": 3, "byte": 257, "bpe": 257, "wordpiece": 514, "unigram": 258}[kind]
+    names, none = marks_of(marks, kind not in ("byte", "bpe"))
+    least = {"char": 1, "byte": 256, "bpe": 256, "wordpiece": 512, "unigram": 256}[kind] + len(names)
     if vocab_size and (vocab_size < least or (kind == "byte" and vocab_size != least)):
         few = "exactly" if kind == "byte" else "at least"
         raise UserError(
             f"vocab_size does not suit a {kind} tokenizer", got=vocab_size, expected=f"{few} {least:,}"
         )
-    library = makers[kind](_slices(texts, progress), vocab_size, progress is True)
+    plan = _Plan(vocab_size or _DEFAULT_SIZE, names, none, lowercase, progress is True)
+    if kind == "char" and not vocab_size:
+        plan = replace(plan, vocab_size=0)
+    library = makers[kind](_slices(texts, progress), plan)
+    if lowercase:
+        library.normalizer = normalizers.Lowercase()
     return Tokenizer(library.to_str())
 
 
@@ -96,89 +123,91 @@ def _slices(texts: Iterable[str], progress: Progress) -> Iterator[str]:
         raise UserError("there is no text to learn a tokenizer from", expected="at least one character")
 
 
-def _char(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+def _char(texts: Iterator[str], plan: _Plan) -> Library:
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(text)
-    found = sorted(counts)
-    if vocab_size and vocab_size - 2 < len(found):
+        counts.update(lowered(text) if plan.lowercase else text)
+    found, room = sorted(counts), plan.vocab_size - len(plan.marks)
+    if plan.vocab_size and room < len(found):
         # the most frequent ones; by code point where two are equally frequent
-        found = sorted(sorted(found, key=lambda char: (-counts[char], char))[: vocab_size - 2])
-    vocabulary = {token: index for index, token in enumerate([END, UNKNOWN, *found])}
-    library = Library(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+        found = sorted(sorted(found, key=lambda char: (-counts[char], char))[:room])
+    vocabulary = {token: index for index, token in enumerate([*plan.marks, *found])}
+    library = Library(models.WordLevel(vocabulary, unk_token=plan.unknown))
     library.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     library.decoder = decoders.Fuse()
-    return _marked(library, UNKNOWN)
+    return _marked(library, plan)
 
 
-def _byte(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+def _byte(texts: Iterator[str], plan: _Plan) -> Library:
     library = Library(models.BPE({symbol: byte for byte, symbol in enumerate(byte_symbols())}, []))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     library.decoder = decoders.ByteLevel()
     for _ in texts:
         continue
-    return _marked(library)
+    return _marked(library, plan)
 
 
-def _bpe(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
-    library = _over_bytes(models.BPE())
+def _bpe(texts: Iterator[str], plan: _Plan) -> Library:
+    library = _over_bytes(models.BPE(), plan)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size or _DEFAULT_SIZE,
-        special_tokens=[END],
+        vocab_size=plan.vocab_size,
+        special_tokens=plan.marks,
         initial_alphabet=sorted(byte_symbols()),
-        show_progress=show,
+        show_progress=plan.show,
     )
     library.train_from_iterator(texts, trainer)
     return library
 
 
-def _wordpiece(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
+def _wordpiece(texts: Iterator[str], plan: _Plan) -> Library:
     symbols = sorted(byte_symbols())
-    library = _over_bytes(models.WordPiece({}, unk_token=UNKNOWN), _WORDPIECE_LONGEST)
+    library = _over_bytes(models.WordPiece({}, unk_token=plan.unknown), plan, _WORDPIECE_LONGEST)
     # Every byte must be able to continue a word. The trainer adds those it sees, in the order of a hash map
     # that differs from process to process, and breaks ties by it; given first, they have one order.
     continuations = [f"##{symbol}" for symbol in symbols]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size or _DEFAULT_SIZE,
-        special_tokens=[END, UNKNOWN, *continuations],
+        vocab_size=plan.vocab_size,
+        special_tokens=[*plan.marks, *continuations],
         initial_alphabet=symbols,
-        show_progress=show,
+        show_progress=plan.show,
     )
     library.train_from_iterator(texts, trainer)
     model = models.WordPiece(
         library.get_vocab(),
-        unk_token=UNKNOWN,
+        unk_token=plan.unknown,
         max_input_chars_per_word=1000,
         continuing_subword_prefix="##",
     )
-    rebuilt = _over_bytes(model, _WORDPIECE_LONGEST)
+    rebuilt = _over_bytes(model, plan, _WORDPIECE_LONGEST)
     rebuilt.decoder = decoders.Sequence([decoders.Replace(Regex(r"^##(?=.)"), ""), decoders.ByteLevel()])
-    return _marked(rebuilt, UNKNOWN)
+    return _marked(rebuilt, plan)
 
 
-def _unigram(texts: Iterator[str], vocab_size: int, show: bool) -> Library:
-    library = _over_bytes(models.Unigram())
+def _unigram(texts: Iterator[str], plan: _Plan) -> Library:
+    library = _over_bytes(models.Unigram(), plan)
     trainer = trainers.UnigramTrainer(
-        vocab_size=vocab_size or _DEFAULT_SIZE,
-        special_tokens=[END, UNKNOWN],
-        unk_token=UNKNOWN,
+        vocab_size=plan.vocab_size,
+        special_tokens=plan.marks,
+        unk_token=plan.unknown,
         initial_alphabet=sorted(byte_symbols()),
-        show_progress=show,
+        show_progress=plan.show,
     )
     library.train_from_iterator(texts, trainer)
     learned: dict[str, float] = dict(json.loads(library.to_str())["model"]["vocab"])
-    rebuilt = _over_bytes(models.Unigram(_ordered(learned), unk_id=1, byte_fallback=False))
-    return _marked(rebuilt, UNKNOWN)
+    model = models.Unigram(
+        _ordered(learned, plan.marks), unk_id=plan.marks.index(plan.unknown), byte_fallback=False
+    )
+    return _marked(_over_bytes(model, plan), plan)
 
 
-def _ordered(learned: dict[str, float]) -> list[tuple[str, float]]:
-    """Pieces and their log-probabilities in one order and to six digits, after the two marks.
+def _ordered(learned: dict[str, float], marks: list[str]) -> list[tuple[str, float]]:
+    """Pieces and their log-probabilities in one order and to six digits, after the marks.
 
     The trainer adds up in the order of a hash map, which differs from process to process: the last digits
     differ, and bytes that no text held get the lowest score plus steps of 1e-4 in that order. Those
     steps are taken out.
     """
-    pieces = {piece: score for piece, score in learned.items() if piece not in (END, UNKNOWN)}
+    pieces = {piece: score for piece, score in learned.items() if piece not in marks}
     lowest = min(pieces.values())
     steps = lowest + len(byte_symbols()) * 1e-4
     scores = {
@@ -186,11 +215,13 @@ def _ordered(learned: dict[str, float]) -> list[tuple[str, float]]:
         for piece, score in pieces.items()
     }
     order = sorted(scores, key=lambda piece: (-scores[piece], piece))
-    return [(END, 0.0), (UNKNOWN, 0.0), *((piece, scores[piece]) for piece in order)]
+    return [*((mark, 0.0) for mark in marks), *((piece, scores[piece]) for piece in order)]
 
 
-def _over_bytes(model: models.Model, longest: int = _LONGEST) -> Library:
+def _over_bytes(model: models.Model, plan: _Plan, longest: int = _LONGEST) -> Library:
     library = Library(model)
+    if plan.lowercase:  # also while it learns
+        library.normalizer = normalizers.Lowercase()
     library.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_WORDS.format(longest)), "isolated"),
@@ -201,6 +232,6 @@ def _over_bytes(model: models.Model, longest: int = _LONGEST) -> Library:
     return library
 
 
-def _marked(library: Library, *others: str) -> Library:
-    library.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in (END, *others)])
+def _marked(library: Library, plan: _Plan) -> Library:
+    library.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in plan.marks])
     return library

@@ -234,7 +234,7 @@ def test_a_tokenizer_without_an_end_says_so(tmp_path: Path):
     library = Library(models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
     library.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     library.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(UserError, match="no token that ends a document"):
+    with pytest.raises(UserError, match="no mark to end a document"):
         _ = Tokenizer.load(tmp_path).end
 
 
