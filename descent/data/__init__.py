@@ -12,9 +12,15 @@ if TYPE_CHECKING:
     from descent.data.batches import Batches, prefetch, sweep
     from descent.data.config import ImageData, TableData, TextData
     from descent.data.dataset import ArraySplit, Batch, Dataset, ImageSplit, Split, StreamSplit
-    from descent.data.load import Documents, load_examples, load_text, read_pairs, tokenize
+    from descent.data.load import (
+        Documents,
+        load_examples,
+        load_text,
+        load_texts,
+        tokenize,
+        tokenize_texts,
+    )
     from descent.data.packing import PackedSplit
-    from descent.data.pairs import tokenize_pairs
     from descent.data.preparation import prepare_image, prepare_row, restore_target
     from descent.data.registry import ENTRIES, Entry, File, entry, listing, locate, show
 
@@ -22,8 +28,7 @@ _HOMES = {
     "batches": ("Batches", "prefetch", "sweep"),
     "config": ("ImageData", "TableData", "TextData"),
     "dataset": ("ArraySplit", "Batch", "Dataset", "ImageSplit", "Split", "StreamSplit"),
-    "load": ("Documents", "load_examples", "load_text", "read_pairs", "tokenize"),
-    "pairs": ("tokenize_pairs",),
+    "load": ("Documents", "load_examples", "load_text", "load_texts", "tokenize", "tokenize_texts"),
     "packing": ("PackedSplit",),
     "preparation": ("prepare_image", "prepare_row", "restore_target"),
     "registry": ("ENTRIES", "Entry", "File", "entry", "listing", "locate", "show"),
@@ -50,16 +55,16 @@ __all__ = [
     "listing",
     "load_examples",
     "load_text",
+    "load_texts",
     "locate",
     "prefetch",
     "prepare_image",
     "prepare_row",
-    "read_pairs",
     "restore_target",
     "show",
     "sweep",
     "tokenize",
-    "tokenize_pairs",
+    "tokenize_texts",
 ]
 
 

@@ -16,14 +16,12 @@ from descent.data.config import Sourced, TextData
 from descent.data.dataset import Dataset, Split, StreamSplit, compact
 from descent.data.lanes import LaneSplit
 from descent.data.packing import PackedSplit
-from descent.data.pairs import Pairs, load_pairs
-from descent.data.pairs_config import PairsData
 from descent.data.registry import Entry, entry, locate
 from descent.data.splits import NAMES, fingerprint, hash_split, keys, tails
 from descent.data.textfiles import left_out, read_documents
 from descent.errors import UserError
 
-__all__ = ["Documents", "Encoder", "load_examples", "load_text", "read_pairs", "tokenize"]
+__all__ = ["Documents", "Encoder", "load_examples", "load_text", "load_texts", "tokenize", "tokenize_texts"]
 
 FEW_DOCUMENTS = 20
 SCORED_LANES = 32
@@ -140,16 +138,39 @@ _LOADERS = {
     "music": ("music", "load_music"),
     "generated": ("generated", "load_generated"),
 }
-"""The kinds of data that become examples at once; text and pairs of texts first need a tokenizer."""
+"""The kinds of data that become examples at once; those of text first need a tokenizer."""
 
 
-def read_pairs(config: PairsData, progress: Report = True) -> Pairs:
-    """The pairs of texts a recipe names, split.
+_TOKENIZED = {
+    "pairs": ("pairs", "load_pairs", "tokenize_pairs"),
+}
+"""The kinds of data that are texts with a form: what loads them, and what turns them into examples."""
+
+
+@runtime_checkable
+class Texts(Protocol):
+    """What the loader of such data gives."""
+
+    def texts(self, split: str) -> list[str]:
+        """The texts of a split, for a tokenizer to be trained on."""
+        ...
+
+
+def load_texts(config: Any, progress: Report = True) -> Texts:
+    """The texts a recipe names that have a form of their own (pairs, sentences with classes, ...), split.
 
     Raises:
         UserError: the source or path is wrong, or its content cannot be used; the message says where.
     """
-    return load_pairs(config, *_source(config, "pairs", progress))
+    module, load, _ = _TOKENIZED[config.type]
+    found = getattr(import_module(f"descent.data.{module}"), load)
+    return found(config, *_source(config, config.type, progress))
+
+
+def tokenize_texts(texts: Texts, config: Any, tokenizer: Encoder) -> Dataset:
+    """The examples of `load_texts`, as the ids of a tokenizer."""
+    module, _, tokenize = _TOKENIZED[config.type]
+    return getattr(import_module(f"descent.data.{module}"), tokenize)(texts, config, tokenizer)
 
 
 def tokenize(

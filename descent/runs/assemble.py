@@ -11,9 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from descent.data import Batches, Dataset, load_examples, load_text, read_pairs, tokenize, tokenize_pairs
+from descent.data import (
+    Batches,
+    Dataset,
+    load_examples,
+    load_text,
+    load_texts,
+    tokenize,
+    tokenize_texts,
+)
 from descent.data.config import TableData, TextData
-from descent.data.pairs_config import PairsData
 from descent.errors import UserError
 from descent.evaluation import Evaluation, evaluate, metric_names
 from descent.models import build
@@ -89,11 +96,10 @@ def load_data(
         if isinstance(recipe.objective, ForecastConfig):
             dataset.preparation["quantiles"] = list(recipe.objective.quantiles)
         return dataset, None
-    if isinstance(recipe.data, PairsData):
-        pairs = read_pairs(recipe.data, progress)
-        tokenizer = tokenizer or obtain(recipe.tokenizer, pairs.texts("train"), progress)
-        return tokenize_pairs(pairs, recipe.data, tokenizer), tokenizer
-    assert isinstance(recipe.data, TextData)
+    if not isinstance(recipe.data, TextData):
+        texts = load_texts(recipe.data, progress)
+        tokenizer = tokenizer or obtain(recipe.tokenizer, texts.texts("train"), progress)
+        return tokenize_texts(texts, recipe.data, tokenizer), tokenizer
     documents = load_text(recipe.data, progress)
     tokenizer = tokenizer or obtain(recipe.tokenizer, documents.splits["train"], progress)
     context = getattr(recipe.model, "context", None)

@@ -79,6 +79,8 @@ FITTING: dict[str, dict[str, tuple[str, ...]]] = {
     "seq2seq": {"pairs": ("seq2seq",)},
 }
 """The objectives by type, the kinds of data each goes with, and the models for those."""
+TOKENIZED = ("text", "pairs", "masked", "spans", "sentences", "entities", "questions", "ranking", "tasks")
+"""The kinds of data that are text."""
 
 
 class Budget(Config):
@@ -226,7 +228,7 @@ class Recipe(Config):
         form = _form(self.data)
         if form is not None and form != objective:
             raise ValueError(f"these {data} data are for objective.type={form}, not {objective}")
-        if data in ("text", "pairs") and self.tokenizer is None:
+        if data in TOKENIZED and self.tokenizer is None:
             raise ValueError(f"{data} needs a [tokenizer]")
         if getattr(self.data, "packing", "") == "lanes" and (model == "gpt" or not self.budget.batch_size):
             raise ValueError("data.packing=lanes is for a recurrent model, with budget.batch_size lanes")

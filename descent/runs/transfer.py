@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from descent.config import Config
-from descent.data.config import ImageData, TextData
+from descent.data.config import ImageData
 from descent.errors import UserError
 from descent.runs.assemble import Parts, assemble, load_data, put_together
 from descent.runs.layout import is_run
@@ -144,7 +144,7 @@ def adopted(recipe: Recipe, source: Source) -> Recipe:
     transfer = recipe.transfer
     assert transfer is not None
     asked = {name: value for name, value in recipe.model.table().items() if name in _asked(recipe)}
-    is_text = isinstance(recipe.data, TextData)
+    is_text = recipe.tokenizer is not None
     if is_text and source.tokenizer is None:
         raise UserError(
             f"{source.name} has no tokenizer, without which its weights mean nothing for text",
@@ -250,8 +250,11 @@ def _keeps_head(parts: Parts, source: Source, state: Mapping[str, Tensor], head:
             got=wrong[0],
             hint="transfer.head=new draws one for the new classes",
         )
-    is_text, labels = isinstance(parts.recipe.data, TextData), parts.dataset.labels
-    same = is_text or (labels is not None and labels == source.labels)  # the tokenizer came along
+    labels = parts.dataset.labels
+    if labels is None and parts.tokenizer is not None:  # the outputs are tokens, and the tokenizer came along
+        same = True
+    else:
+        same = labels is not None and labels == source.labels
     return choice.head == "keep" or (choice.head == "auto" and same and not wrong)
 
 
