@@ -1,43 +1,41 @@
-"""Texts and what each becomes: pairs by name, generated or from the user's files, as padded rows of tokens.
+"""Texts and what each becomes: pairs by name, generated or from the user's files.
 
 Policy for files: as for every text (UTF-8, see `textfiles`). Only a line feed ends a line; white space around
 a side is removed; a line that is empty on both sides is no pair; an empty side, or a line without exactly one
 tab, is refused with its place.
-
-Legend: B rows of a batch, S tokens of the longest source, T tokens of the longest target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from descent.data.dataset import IGNORED, Batch, Dataset, Indices, Split, compact
+from descent.data.dataset import Dataset, Split
 from descent.data.dates import dates
 from descent.data.entry_types import Entry
+from descent.data.formats import gunzip
+from descent.data.pair_rows import PairSplit
 from descent.data.pairs_config import PairsData
 from descent.data.splits import NAMES, fingerprint, hash_split, keys, named
 from descent.data.textfiles import find, read_text
-from descent.errors import UserError
+from descent.errors import CorruptArtifact, UserError
 
 if TYPE_CHECKING:
     from descent.data.load import Encoder
 
-__all__ = ["PARSERS", "Pair", "PairSplit", "Pairs", "load_pairs", "source_ids", "tokenize_pairs"]
+__all__ = ["PARSERS", "Pair", "Pairs", "load_pairs", "source_ids", "tokenize_pairs"]
 
 Pair = tuple[str, str]
 Parsed = dict[str, list[Pair]]
 """Pairs by split, or all of them by "all". Where "validation" is lacking it is taken from "train"."""
 SHOWN = 60
+MAX_BYTES = 1 << 28
 
 PARSERS: dict[str, Callable[[list[Path], PairsData], Parsed]] = {
     "dates": lambda files, config: {"all": [(text, day.isoformat()) for day, text in dates()]},
+    "multi30k": lambda files, config: _multi30k(files),
 }
 """What reads the files of a named set, by the name of its parser."""
 
@@ -111,7 +109,7 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
 
     Args:
         pairs: from `load_pairs`.
-        config: its `length`.
+        config: its `length` and `packing`.
         tokenizer: turns the texts of both sides into ids.
 
     Raises:
@@ -119,6 +117,8 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
     """
     splits: dict[str, Split] = {}
     left_out: list[str] = []
+    packed = config.packing == "documents"
+    room = config.length if packed else 0
     for name, texts in pairs.splits.items():
         sides = [tokenizer.encode_batch([pair[side] for pair in texts]) for side in (0, 1)]
         rows = [
@@ -136,69 +136,20 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
             )
         if len(rows) < len(texts):
             left_out.append(f"{name} {len(texts) - len(rows):,} of {len(texts):,}")
-        splits[name] = PairSplit(rows, tokenizer.end, tokenizer.vocab_size)
+        splits[name] = PairSplit(rows, tokenizer.end, tokenizer.vocab_size, room)
     noted = f"left out as longer than {config.length:,} tokens: {', '.join(left_out)}"
     return Dataset(
         name=pairs.name,
         splits=splits,
         sizes={"vocab_size": tokenizer.vocab_size},
         unit="pairs",
-        fingerprint=fingerprint([pairs.fingerprint, tokenizer.fingerprint, str(config.length)]),
+        fingerprint=fingerprint(
+            [pairs.fingerprint, tokenizer.fingerprint, str(config.length), *(["packed"] if packed else [])]
+        ),
         preparation={"kind": "pairs", "start": [tokenizer.end], "length": config.length},
         about=pairs.about,
         notes=(noted,) if left_out else (),
     )
-
-
-class PairSplit(Split):
-    """Rows of source and target ids; a batch is padded to its longest of each.
-
-    Batches hold `source` (B, S), `source_lengths` (B,), `tokens` (B, T), which is `start` and the target but
-    its last token, and `targets` (B, T). Padding is 0, of targets -100.
-
-    Args:
-        rows: (source, target) of each pair, none empty, end marks included.
-        start: the id the decoder begins with.
-        vocab_size: of both sides.
-    """
-
-    def __init__(self, rows: Iterable[tuple[list[int], list[int]]], start: int, vocab_size: int):
-        sources, targets = zip(*rows, strict=True)
-        self._sources, self._targets = _Rows(sources, vocab_size), _Rows(targets, vocab_size)
-        self.start = start
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def gather(self, indices: Indices, seed: int | None = None, epoch: int = 0) -> Batch:
-        source, lengths = self._sources.padded(indices, 0)
-        targets, _ = self._targets.padded(indices, IGNORED)
-        before = np.where(targets[:, :-1] == IGNORED, 0, targets[:, :-1])
-        tokens = np.concatenate([np.full((len(targets), 1), self.start), before], axis=1)
-        found = {"source": source, "source_lengths": lengths, "tokens": tokens, "targets": targets}
-        return {name: torch.from_numpy(array) for name, array in found.items()}
-
-    def describe(self) -> str:
-        return f"{len(self):,} pairs"
-
-
-class _Rows:
-    """Rows of unequal length, one after another in one array."""
-
-    def __init__(self, rows: tuple[list[int], ...], vocab_size: int):
-        self.ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
-        self.ids = compact([index for row in rows for index in row], vocab_size)
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def padded(self, indices: Indices, padding: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rows of these numbers, filled up to the longest of them, and their own lengths."""
-        starts = np.where(indices > 0, self.ends[indices - 1], 0)
-        lengths = self.ends[indices] - starts
-        places = starts[:, None] + np.arange(lengths.max(initial=0))
-        inside = places < self.ends[indices][:, None]
-        return np.where(inside, self.ids[np.where(inside, places, 0)].astype(np.int64), padding), lengths
 
 
 def _divided(
@@ -206,6 +157,22 @@ def _divided(
 ) -> Parsed:
     places = hash_split(keys(pair[side].encode() for pair in pairs), validation, test)
     return {name: [pairs[place] for place in places[name]] for name in names}
+
+
+def _multi30k(files: list[Path]) -> Parsed:
+    """German and English, from the official files of a split each."""
+    texts = {file.name: gunzip(file, MAX_BYTES).decode("utf-8") for file in files}
+    found: Parsed = {}
+    for split, name in (("train", "train"), ("validation", "val"), ("test", "test_2016_flickr")):
+        sides = [texts[f"{name}.{code}.gz"].rstrip("\n").split("\n") for code in ("de", "en")]
+        if len(sides[0]) != len(sides[1]):
+            raise CorruptArtifact(
+                f"multi30k: the two sides of {name} have different numbers of lines",
+                got=f"{len(sides[0])} and {len(sides[1])}",
+            )
+        both = zip(*sides, strict=True)
+        found[split] = [(german.strip(), english.strip()) for german, english in both]
+    return found
 
 
 def _own(path: str, target_path: str | None) -> Parsed:

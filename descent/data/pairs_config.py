@@ -22,7 +22,10 @@ class PairsData(Sourced):
             validation and test keeps those splits.
         target_path: the file, folder or pattern of the targets, line by line those of `path`.
         reverse: learn the way back, from the second side to the first.
-        length: the most tokens of a side, its end mark included; longer pairs are left out and counted.
+        length: the most tokens of a side, its end mark included; longer pairs are left out and counted. Of a
+            packed row, too.
+        packing: "padded" gives each pair a row of its own; with "documents" several share a row, and none
+            sees another, for models that tell them apart (a Transformer, not a recurrent network).
         validation: the share of pairs held out for validation (a set with official splits keeps its own);
             pairs of one source are in one split.
         test: the share held out for testing.
@@ -32,6 +35,7 @@ class PairsData(Sourced):
     target_path: str | None = None
     reverse: bool = False
     length: int = Field(default=256, ge=2, le=65536)
+    packing: Literal["documents", "padded"] = "padded"
     validation: Fraction = 0.05
     test: Fraction = 0.05
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from descent.data.batches import sweep
-from descent.data.pairs import Pairs, PairSplit, load_pairs, source_ids, tokenize_pairs
+from descent.data.pair_rows import PairSplit
+from descent.data.pairs import Pairs, load_pairs, source_ids, tokenize_pairs
 from descent.data.pairs_config import PairsData
 from descent.errors import UserError
 from descent.text import train

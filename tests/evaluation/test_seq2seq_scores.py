@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from descent.data.pairs import PairSplit
+from descent.data.pair_rows import PairSplit
 from descent.evaluation.seq2seq import NAMES, exact_matches, score
 from descent.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from descent.nn.cache import StateCache
