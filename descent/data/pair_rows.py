@@ -5,7 +5,7 @@ Legend: B pairs of a batch, N packed rows, S tokens of the longest source, T tok
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -33,14 +33,21 @@ class PairSplit(Split):
         start: the id the decoder begins with.
         vocab_size: of both sides.
         room: the most tokens of a packed row, on either side; 0 = pairs are not packed.
+        decode: turns ids into text, for scores of texts.
     """
 
     def __init__(
-        self, rows: Iterable[tuple[list[int], list[int]]], start: int, vocab_size: int, room: int = 0
+        self,
+        rows: Iterable[tuple[list[int], list[int]]],
+        start: int,
+        vocab_size: int,
+        room: int = 0,
+        decode: Callable[[list[int]], str] | None = None,
     ):
         sources, targets = zip(*rows, strict=True)
         self._sources, self._targets = _Rows(sources, vocab_size), _Rows(targets, vocab_size)
         self.start, self.room = start, room
+        self._decode = decode
 
     def __len__(self) -> int:
         return len(self._sources)
@@ -80,6 +87,11 @@ class PairSplit(Split):
                     held = part[name]
                     rows[name][first : first + len(held), held.shape[1] :] = _fill(part)[:, None]
         return rows
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of a target; of ids as they are where no tokenizer is known."""
+        known = [index for index in ids if index != IGNORED]
+        return self._decode(known) if self._decode else " ".join(map(str, known))
 
     def describe(self) -> str:
         return f"{len(self):,} pairs"

@@ -136,7 +136,8 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
             )
         if len(rows) < len(texts):
             left_out.append(f"{name} {len(texts) - len(rows):,} of {len(texts):,}")
-        splits[name] = PairSplit(rows, tokenizer.end, tokenizer.vocab_size, room)
+        decode = getattr(tokenizer, "decode", None)
+        splits[name] = PairSplit(rows, tokenizer.end, tokenizer.vocab_size, room, decode)
     noted = f"left out as longer than {config.length:,} tokens: {', '.join(left_out)}"
     return Dataset(
         name=pairs.name,

@@ -21,7 +21,9 @@ from descent.errors import CorruptArtifact
 __all__ = ["HIGHER_IS_BETTER", "MetricsLog", "finite", "read_metrics", "series", "sparkline"]
 
 MAX_LINE = 16 * 2**20
-HIGHER_IS_BETTER = frozenset({"accuracy", "top5", "r2", "sequence_accuracy", "exact_match", "token_accuracy"})
+HIGHER_IS_BETTER = frozenset(
+    {"accuracy", "top5", "r2", "sequence_accuracy", "exact_match", "token_accuracy", "bleu"}
+)
 """The metrics of which more is better; of all others less is."""
 _BARS = "▁▂▃▄▅▆▇█"
 

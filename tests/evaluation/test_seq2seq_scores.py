@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from descent.data.pair_rows import PairSplit
-from descent.evaluation.seq2seq import NAMES, exact_matches, score
+from descent.evaluation.seq2seq import NAMES, bleu, greedy, names, score, targets_of
 from descent.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from descent.nn.cache import StateCache
 from descent.objectives.seq2seq import Seq2SeqObjective, Seq2SeqObjectiveConfig
@@ -74,16 +74,31 @@ def test_scores_are_over_all_targets_whatever_the_batches(batch_size: int, smoot
     spread = (total * VOCAB - SURE) / VOCAB  # of the uniform distribution
     plain = (right * (tokens - wrong) + total * wrong) / tokens
     assert found.examples == tokens
-    assert tuple(found.metrics) == NAMES
+    assert tuple(found.metrics) == (*NAMES, "bleu")
     assert found.metrics["token_accuracy"] == pytest.approx((tokens - wrong) / tokens)
     assert found.metrics["exact_match"] == pytest.approx(3 / 6)
     assert found.metrics["perplexity"] == pytest.approx(math.exp(plain), rel=1e-5)
     assert found.metrics["loss"] == pytest.approx((1 - smoothing) * plain + smoothing * spread, rel=1e-5)
 
 
+def matches(model: Any, batch: dict[str, Tensor]) -> list[bool]:
+    return [one == other for one, other in zip(greedy(model, batch), targets_of(batch), strict=True)]
+
+
 def test_each_row_is_matched_by_itself():
     batch = SPLIT.gather(torch.arange(6).numpy())
-    assert exact_matches(Copier(), batch).tolist() == [True, True, False, False, False, True]
+    assert matches(Copier(), batch) == [True, True, False, False, False, True]
+
+
+def test_bleu_is_of_what_the_model_writes():
+    assert names(Seq2SeqObjective(), 0) == (*NAMES, "bleu")
+    with torch.inference_mode():
+        found = score(Copier(), Seq2SeqObjective(), SPLIT, 100, "cpu").metrics["bleu"]
+    texts = ["1 2", "3", "4 2", "1 2 3 1 1 1 1", "4 4", ""]
+    assert found == pytest.approx(bleu(texts, ["1 2", "3", "5 2", "1 2 3", "4", ""]))
+    long = ["the cat sat on the mat today", "a dog ran over the green hill"]
+    assert bleu(long, long) == pytest.approx(100)
+    assert bleu(long, long[::-1]) < 10
 
 
 def test_teacher_forcing_does_not_count_as_writing():
@@ -99,5 +114,5 @@ def test_teacher_forcing_does_not_count_as_writing():
             tokens.append(int(logits[0, -1].argmax()))
             if tokens[-1] == END:
                 break
-        assert bool(exact_matches(model, batch)[row]) == (tokens[1:] == target)
-    assert found.metrics["exact_match"] == pytest.approx(exact_matches(model, batch).float().mean().item())
+        assert matches(model, batch)[row] == (tokens[1:] == target)
+    assert found.metrics["exact_match"] == pytest.approx(sum(matches(model, batch)) / 6)
