@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from descent.data.dataset import IGNORED, Batch, Indices, Split, compact
 
-__all__ = ["PackedSplit", "pack"]
+__all__ = ["PackedSplit", "fit", "pack", "rounded"]
 
 
 class PackedSplit(Split):
@@ -117,3 +117,18 @@ def pack(sizes: Sequence[int], length: int) -> list[list[int]]:
                 insort(rooms, left)
             open_rows[left].append(row)
     return rows
+
+
+def fit(sizes: Sequence[int], length: int) -> list[list[int]]:
+    """As `pack`, but the longest first, which fills rows better; a longer one than a row has its own."""
+    order = sorted(range(len(sizes)), key=lambda piece: -sizes[piece])
+    packed = pack([sizes[piece] for piece in order], max(length, *sizes))
+    return [[order[place] for place in row] for row in packed]
+
+
+def rounded(width: int, length: int) -> int:
+    """The width of a batch whose fullest row has `width` tokens, at most `length` unless that is longer.
+
+    Few different widths let kernels and memory be used again from step to step.
+    """
+    return max(width, min(length, -(-width // 32) * 32))

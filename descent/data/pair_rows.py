@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from descent.data.dataset import IGNORED, Batch, Indices, Split, compact
-from descent.data.packing import pack
+from descent.data.packing import fit, rounded
 
 __all__ = ["PairSplit"]
 
@@ -65,17 +65,28 @@ class PairSplit(Split):
     def _packed(self, indices: Indices) -> Batch:
         sources, targets = self._sources.listed(indices), self._targets.listed(indices)
         sizes = [max(len(one), len(other)) for one, other in zip(sources, targets, strict=True)]
-        order = sorted(range(len(sizes)), key=lambda pair: -sizes[pair])
-        packed = pack([sizes[pair] for pair in order], max(self.room, max(sizes)))
-        rows = [[order[place] for place in row] for row in packed]
-        source, source_documents = _side(rows, sources, 0)
-        wanted, documents = _side(rows, targets, IGNORED)
+        rows = fit(sizes, self.room)
+        source, source_documents = self._side(rows, sources, 0)
+        wanted, documents = self._side(rows, targets, IGNORED)
         starts = np.array([self.start])
         before = [np.concatenate([starts, target[:-1]]) for target in targets]
-        tokens, _ = _side(rows, before, 0)
+        tokens, _ = self._side(rows, before, 0)
         found = {"source": source, "source_documents": source_documents, "tokens": tokens}
         found |= {"documents": documents, "targets": wanted}
         return {name: torch.from_numpy(array) for name, array in found.items()}
+
+    def _side(
+        self, rows: list[list[int]], ids: Sequence[NDArray[np.int64]], padding: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """One side of packed pairs and the number of the pair that each token belongs to."""
+        width = rounded(max(sum(len(ids[pair]) for pair in row) for row in rows), self.room)
+        found = np.full((len(rows), width), padding, dtype=np.int64)
+        documents = np.empty_like(found)
+        for place, row in enumerate(rows):
+            joined = np.concatenate([ids[pair] for pair in row])
+            found[place, : len(joined)], documents[place] = joined, len(row)
+            documents[place, : len(joined)] = np.repeat(np.arange(len(row)), [len(ids[pair]) for pair in row])
+        return found, documents
 
     def join(self, parts: Sequence[Batch]) -> Batch:
         """The rows of several batches in one; what they are filled up with is one more document."""
@@ -100,20 +111,6 @@ class PairSplit(Split):
 def _fill(part: Batch) -> Tensor:
     """The number, behind those of its pairs, of what fills each row."""
     return torch.maximum(part["documents"].amax(1), part["source_documents"].amax(1)) + 1
-
-
-def _side(
-    rows: list[list[int]], ids: Sequence[NDArray[np.int64]], padding: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """One side of packed pairs and the number of the pair that each token belongs to."""
-    width = max(sum(len(ids[pair]) for pair in row) for row in rows)
-    found = np.full((len(rows), width), padding, dtype=np.int64)
-    documents = np.empty_like(found)
-    for place, row in enumerate(rows):
-        joined = np.concatenate([ids[pair] for pair in row])
-        found[place, : len(joined)], documents[place] = joined, len(row)
-        documents[place, : len(joined)] = np.repeat(np.arange(len(row)), [len(ids[pair]) for pair in row])
-    return found, documents
 
 
 class _Rows:

@@ -143,7 +143,7 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
         name=pairs.name,
         splits=splits,
         sizes={"vocab_size": tokenizer.vocab_size},
-        unit="pairs",
+        unit="tokens",
         fingerprint=fingerprint(
             [pairs.fingerprint, tokenizer.fingerprint, str(config.length), *(["packed"] if packed else [])]
         ),

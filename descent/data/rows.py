@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from descent.data.dataset import IGNORED, Batch, Indices, Split, compact
-from descent.data.packing import pack
+from descent.data.packing import fit, rounded
 
 __all__ = ["Packing", "Row", "RowSplit", "in_order", "lay_out"]
 
@@ -45,7 +45,7 @@ def lay_out(
 
     Returns:
         tokens, documents, positions and, if the examples have them, segments: (N, T), as wide as the fullest
-            row.
+            row; packed, rounded up to 32.
         starts: (N, K), where each example begins; 0 where a row has fewer than K.
         targets: (N, T) of tokens, (N, K) of examples, (N, K, 2) of spans, places counted in the row; -100
             where there is none.
@@ -54,8 +54,9 @@ def lay_out(
     if not packed:
         rows = [[number] for number in range(len(examples))]
     else:
-        rows = (in_order if ordered else _fitted)(sizes, max(length, max(sizes)))
+        rows = in_order(sizes, length) if ordered else fit(sizes, length)
     width = max(sum(sizes[number] for number in row) for row in rows)
+    width = rounded(width, length) if packed else width
     shape, most = (len(rows), width), max(map(len, rows))
     tokens_NT: NDArray[np.int64] = np.full(shape, pad, dtype=np.int64)
     documents_NT, positions_NT = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
@@ -117,12 +118,6 @@ def in_order(sizes: Sequence[int], length: int) -> list[list[int]]:
         rows[-1].append(piece)
         left -= size
     return rows
-
-
-def _fitted(sizes: Sequence[int], length: int) -> list[list[int]]:
-    """Pieces put into rows, the longest first, each where it fits best."""
-    order = sorted(range(len(sizes)), key=lambda piece: -sizes[piece])
-    return [[order[place] for place in row] for row in pack([sizes[piece] for piece in order], length)]
 
 
 class RowSplit(Split):

@@ -102,7 +102,7 @@ def test_what_a_model_and_a_later_translation_must_know(tokenizer):
     found = dataset(tokenizer)
     assert found.sizes == {"vocab_size": tokenizer.vocab_size}
     assert found.preparation == {"kind": "pairs", "start": [tokenizer.end], "length": 256}
-    assert found.unit == "pairs"
+    assert found.unit == "tokens"
     assert found.fingerprint == dataset(tokenizer).fingerprint
     assert found.fingerprint != dataset(tokenizer, length=40).fingerprint
 
