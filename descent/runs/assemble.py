@@ -24,12 +24,13 @@ from descent.data.config import TableData, TextData
 from descent.errors import UserError
 from descent.evaluation import Evaluation, evaluate, metric_names
 from descent.models import build
+from descent.nn.lora import add_lora
 from descent.objectives import ForecastConfig, Objective, SupervisedConfig, build_objective
 from descent.runs.normalisation import renormalise
 from descent.runs.recipe import DataConfig, Recipe
 from descent.text import Tokenizer, obtain
 from descent.training.average import EMA
-from descent.training.layers import Layers
+from descent.training.layers import Layers, head_of
 from descent.training.loop import Settings, reseed
 from descent.training.optimizers import build_optimizers
 from descent.training.precision import autocast, resolve_device, resolve_precision
@@ -191,7 +192,7 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
     torch.manual_seed(recipe.seed)
     if recipe.transfer is not None:  # a new head must not be the one that weights of this seed began with
         reseed(recipe.seed, -1, 0, device)
-    model = _placed(build(recipe.model), dataset, device)
+    model = _placed(adapted(build(recipe.model), recipe), dataset, device)
     objective = build_objective(recipe.objective)
     known = metric_names(objective, recipe.model.model_dump().get("outputs", 0))
     if recipe.evaluation.metric not in known:
@@ -224,6 +225,14 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
         _compile(model)
     batches = Batches(dataset.splits["train"], recipe.budget.batch_size, recipe.seed)
     return Parts(recipe, dataset, tokenizer, objective, state, batches, settings)
+
+
+def adapted(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The model with the recipe's adapters, and all but these and the head frozen; itself if it has none."""
+    if recipe.adapter is not None:
+        shape = recipe.adapter.model_dump()
+        add_lora(model, **{**shape, "targets": list(recipe.adapter.targets)}, trained=[head_of(model)])
+    return model
 
 
 def _layers(recipe: Recipe, model: nn.Module) -> Layers | None:

@@ -11,8 +11,9 @@ from descent.data import Dataset
 from descent.errors import CorruptArtifact, UserError
 from descent.evaluation import Evaluation
 from descent.models import build
+from descent.nn.lora import merge_lora
 from descent.runs import plots
-from descent.runs.assemble import Parts, assemble
+from descent.runs.assemble import Parts, adapted, assemble
 from descent.runs.folder import open_run, read_json
 from descent.runs.layout import RECIPE_FILE
 from descent.runs.loaded import Loaded
@@ -115,7 +116,7 @@ class Run:
         """The model of a checkpoint, with its averaged weights where it has them, ready to use."""
         recipe, path = self.recipe, self.checkpoint(which)
         manifest = checkpoint.verify(path)
-        model = build(recipe.model)
+        model = adapted(build(recipe.model), recipe)
         weights = path / "model.safetensors"
         safetensors_file.load_into(model, safetensors_file.read(weights), str(weights))
         average = path / "average.safetensors"
@@ -123,6 +124,7 @@ class Run:
             held, own = safetensors_file.read(average), dict(model.named_parameters())
             safetensors_file.check_fits({k: own[k] for k in held if k in own}, held, str(average))
             safetensors_file.copy_into(own, held)
+        merge_lora(model)
         loss, file = getattr(recipe.objective, "loss", ""), self.folder / "data.json"
         preparation = checked_preparation({**read_json(file), "loss": loss}, recipe.model, str(file))
         return Loaded(
