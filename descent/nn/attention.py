@@ -207,7 +207,8 @@ class Attention(nn.Module):
         bias: whether the projections of query, key and value have biases.
         out_bias: whether the output projection has one; as `bias` when not given.
         qk_norm: whether queries and keys are scaled to mean square 1, without a gain (Dehghani et al., 2023,
-            "Scaling Vision Transformers to 22 Billion Parameters", section 2.1, with LayerNorm).
+            "Scaling Vision Transformers to 22 Billion Parameters", section 2.1, with LayerNorm); or the norms
+            of queries and of keys, applied to each head before it is turned (with gains, as in Qwen3).
         scale: factor of the scores; 1 / sqrt(head_dim) when not given.
         dropout: probability of dropping an attention weight.
         causal: whether a token sees only itself and those before it.
@@ -223,7 +224,7 @@ class Attention(nn.Module):
         context_dim: int | None = None,
         bias: bool = True,
         out_bias: bool | None = None,
-        qk_norm: bool = False,
+        qk_norm: bool | tuple[nn.Module, nn.Module] = False,
         scale: float | None = None,
         dropout: float = 0.0,
         causal: bool = False,
@@ -235,7 +236,8 @@ class Attention(nn.Module):
             raise UserError("heads must be a multiple of groups", got=(heads, groups))
         if head_dim is None and dim % heads:
             raise UserError("the width must be a multiple of the number of heads", got=(dim, heads))
-        self.scale, self.dropout, self.causal, self.qk_norm = scale, dropout, causal, qk_norm
+        self.scale, self.dropout, self.causal, self.qk_norm = scale, dropout, causal, qk_norm is True
+        self.query_norm, self.key_norm = qk_norm if isinstance(qk_norm, tuple) else (None, None)
         inner, shared = self.heads * self.head_dim, self.groups * self.head_dim
         # Rows of matrices that are kept as one for speed, for an optimizer that must tell them apart.
         self.stacked = {"qkv": (inner, shared, shared), "key_value": (shared, shared)}
@@ -332,6 +334,9 @@ class Attention(nn.Module):
         turned, v_BGSD = qkv_BHTD.split((self.heads + self.groups, self.groups), dim=1)
         if value is not None:
             v_BGSD = v_BGSD + self._split(value).to(v_BGSD.dtype)
+        if self.query_norm is not None and self.key_norm is not None:
+            q_BHTD, k_BGSD = turned.split((self.heads, self.groups), dim=1)
+            turned = torch.cat((self.query_norm(q_BHTD), self.key_norm(k_BGSD)), dim=1)
         if rotation is not None:
             turned = rotate(turned, rotation)
         if self.qk_norm:  # turning changes no norm, so the order is free: this one leaves less to copy
@@ -353,13 +358,16 @@ class Attention(nn.Module):
             if context is None:
                 raise ValueError("a cross-attention layer needs a context")
             k_BGSD, v_BGSD = self._split(self.key_value(context)).chunk(2, dim=1)
-            return (rms_norm(k_BGSD) if self.qk_norm else k_BGSD), v_BGSD
+            return self._normed(k_BGSD, self.key_norm), v_BGSD
 
-        q_BHTD = self._split(self.query(x))
-        if self.qk_norm:
-            q_BHTD = rms_norm(q_BHTD)
+        q_BHTD = self._normed(self._split(self.query(x)), self.query_norm)
         k_BGSD, v_BGSD = project() if cache is None else cache.once(project)
         return q_BHTD, k_BGSD, v_BGSD
+
+    def _normed(self, x_BHTD: Tensor, norm: nn.Module | None) -> Tensor:
+        if norm is not None:
+            return norm(x_BHTD)
+        return rms_norm(x_BHTD) if self.qk_norm else x_BHTD
 
     def _split(self, x_BTC: Tensor) -> Tensor:
         return x_BTC.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)

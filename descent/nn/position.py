@@ -1,4 +1,4 @@
-"""Where a token stands: sinusoidal, learned, rotary, and T5's relative bias.
+"""Where a token stands: sinusoidal, learned, rotary and how that is stretched, and T5's relative bias.
 
 Shapes: B batch, H heads, T queries, S keys, D head size, P = D / 2 rotated pairs.
 """
@@ -6,6 +6,7 @@ Shapes: B batch, H heads, T queries, S keys, D head size, P = D / 2 rotated pair
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,9 +22,14 @@ def sinusoidal(time: int, dim: int, device: torch.device | str | None = None) ->
         time: number of positions.
         dim: size of a vector, an even number; the wavelengths go from 2 pi to 10,000 * 2 pi.
     """
-    rate = 10000.0 ** (-torch.arange(0, dim, 2, device=device).float() / dim)
-    angle = torch.arange(time, device=device).float()[:, None] * rate
-    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1)
+    return sinusoids(torch.arange(time, device=device), dim)
+
+
+def sinusoids(positions: Int[Tensor, "*batch time"], dim: int) -> Float[Tensor, "*batch time dim"]:
+    """The rows of `sinusoidal` that belong to these positions."""
+    rate = 10000.0 ** (-torch.arange(0, dim, 2, device=positions.device).float() / dim)
+    angle = positions[..., None].float() * rate
+    return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(-2)
 
 
 class Learned(nn.Embedding):
@@ -43,11 +49,21 @@ class Rotary(nn.Module):
     Args:
         head_dim: size of a head, an even number.
         base: greatest wavelength / (2 pi).
+        rescale: makes other rates of the P rates base^(-2i/D), for rows longer than those of training:
+            `interpolated`, `rescaled_llama3` or `rescaled_yarn` with its numbers filled in.
+        magnitude: factor of cosines and sines, so that scores grow by its square (YaRN).
     """
 
-    def __init__(self, head_dim: int, base: float = 10000.0):
+    def __init__(
+        self,
+        head_dim: int,
+        base: float = 10000.0,
+        rescale: Callable[[Tensor], Tensor] | None = None,
+        magnitude: float = 1.0,
+    ):
         super().__init__()
         self.head_dim, self.base = head_dim, base
+        self.rescale, self.magnitude = rescale, magnitude
 
     def forward(self, positions: Int[Tensor, "*batch time"]) -> tuple[Tensor, Tensor]:
         """Cosines and sines of the angles at (time,) or (batch, time) positions, for `rotate`.
@@ -55,11 +71,98 @@ class Rotary(nn.Module):
         They are the same in every layer, so a model computes them once a forward.
         """
         rate_P = torch.arange(0, self.head_dim, 2, device=positions.device).float() / -self.head_dim
-        angle = positions[..., None].float() * self.base**rate_P
-        return angle.cos(), angle.sin()
+        rate_P = self.base**rate_P
+        if self.rescale is not None:
+            rate_P = self.rescale(rate_P)
+        angle = positions[..., None].float() * rate_P
+        if self.magnitude == 1.0:
+            return angle.cos(), angle.sin()
+        return angle.cos() * self.magnitude, angle.sin() * self.magnitude
 
     def extra_repr(self) -> str:
         return f"{self.head_dim}, base={self.base}"
+
+
+def interpolated(rate_P: Float[Tensor, " pairs"], factor: float) -> Float[Tensor, " pairs"]:
+    """Every rate divided by `factor`: position t of a long row is turned as t / factor was in training.
+
+    Chen et al. (2023), "Extending Context Window of Large Language Models via Positional Interpolation".
+    """
+    return rate_P / factor
+
+
+def rescaled_llama3(
+    rate_P: Float[Tensor, " pairs"], factor: float, low: float, high: float, trained: int
+) -> Float[Tensor, " pairs"]:
+    """Slow pairs are interpolated, fast ones kept, and those between are mixed: Llama 3.1's rule.
+
+    A pair makes n = trained * rate / (2 pi) turns within a row of training. Up to `low` turns its rate is
+    divided by `factor`, from `high` turns on it is kept; between, the kept share grows linearly with n.
+    Published with the reference code of Llama 3.1 (2024); the numbers stand in its configurations.
+
+    Args:
+        rate_P: base^(-2i/D).
+        factor: how much longer rows become.
+        low, high: turns within a row of training at which the mixing begins and ends.
+        trained: longest row of training, in tokens.
+    """
+    turns_P = rate_P * (trained / (2 * math.pi))
+    kept_P = ((turns_P - low) / (high - low)).clamp(0, 1)
+    return kept_P * rate_P + (1 - kept_P) * (rate_P / factor)
+
+
+def rescaled_yarn(
+    rate_P: Float[Tensor, " pairs"],
+    base: float,
+    factor: float,
+    fast: float,
+    slow: float,
+    trained: int,
+    whole: bool = True,
+) -> Float[Tensor, " pairs"]:
+    """As Llama 3.1's rule, but the kept share falls linearly with the pair's number.
+
+    Peng et al. (2023), "YaRN: Efficient Context Window Extension of Large Language Models", section 3.2. The
+    paper's ramp is linear in the turns; its code, which the published models follow, has this one.
+
+    Args:
+        rate_P: base^(-2i/D).
+        base: of the rates.
+        factor: how much longer rows become.
+        fast: turns within a row of training from which on a pair is kept (32 in the paper).
+        slow: turns up to which it is interpolated in full (1 in the paper).
+        trained: longest row of training, in tokens.
+        whole: round the two ends of the ramp outwards to whole numbers of a pair.
+    """
+    pairs = len(rate_P)
+
+    def pair_with(turns: float) -> float:
+        return pairs * math.log(trained / (turns * 2 * math.pi)) / math.log(base)
+
+    first, last = pair_with(fast), pair_with(slow)
+    if whole:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, 2 * pairs - 1)
+    number_P = torch.arange(pairs, device=rate_P.device).float()
+    stretched_P = ((number_P - first) / ((last - first) or 0.001)).clamp(0, 1)
+    return (1 - stretched_P) * rate_P + stretched_P * (rate_P / factor)
+
+
+def yarn_magnitude(factor: float, slope: float = 1.0) -> float:
+    """0.1 * slope * ln(factor) + 1: what cosines and sines are multiplied by: YaRN, section 3.4."""
+    return 0.1 * slope * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def document_positions(documents: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"]:
+    """Positions that begin again with each document of a packed row.
+
+    Args:
+        documents: the number of the document each token belongs to; a document's tokens stand together.
+    """
+    index_T = torch.arange(documents.shape[1], device=documents.device)
+    begins = torch.ones_like(documents, dtype=torch.bool)
+    begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    return index_T - (index_T * begins).cummax(1).values
 
 
 def rotate(

@@ -97,7 +97,8 @@ class Recurrent(nn.Module):
 
         Args:
             state: to go on from; zeros when not given.
-            lengths: steps of each row; outputs after them are 0, and the state is that after them.
+            lengths: steps of each row; outputs after them are 0, and the state is that after them: of a row
+                without any the state it began with.
             resets: True = the state is zero before this step, as at the start of a document.
         """
         state = state or self.new_state(len(inputs), inputs.device)
@@ -111,7 +112,7 @@ class Recurrent(nn.Module):
                 start = {k: v[:, index * self.directions + way] for k, v in state.items()}
                 states = self._direction(x, start, suffix, way == 1, lengths, resets)
                 found.append(states["hidden"] if valid_TB1 is None else states["hidden"] * valid_TB1)
-                ends.append({k: _last(states[k], way == 1, lengths) for k in state})
+                ends.append({k: _last(states[k], way == 1, lengths, start[k]) for k in state})
             x = torch.cat(found, dim=-1) if len(found) > 1 else found[0]
         return x.transpose(0, 1), {k: torch.stack([end[k] for end in ends], dim=1) for k in state}
 
@@ -236,11 +237,14 @@ def _taken(x: Float[Tensor, "time batch size"], places: Tensor | None) -> Float[
 
 
 def _last(
-    states: Float[Tensor, "time batch hidden"], backwards: bool, lengths: Tensor | None
+    states: Float[Tensor, "time batch hidden"],
+    backwards: bool,
+    lengths: Tensor | None,
+    start: Float[Tensor, "batch hidden"],
 ) -> Float[Tensor, "batch hidden"]:
     """The state after all steps of each row: for the direction from the end it is at the first."""
-    if backwards:
-        return states[0]
     if lengths is None:
-        return states[-1]
-    return states[(lengths - 1).clamp_min(0), torch.arange(states.shape[1], device=states.device)]
+        return states[0] if backwards else states[-1]
+    rows = torch.arange(states.shape[1], device=states.device)
+    last = states[0] if backwards else states[(lengths - 1).clamp_min(0), rows]
+    return torch.where(lengths[:, None] > 0, last, start)

@@ -107,7 +107,9 @@ def packed(model: Any, batch: Batch) -> tuple[float, str]:
     """Documents that share a row, and rows of unequal length, against each in a row of its own."""
     takes = inspect.signature(model.forward).parameters
     found: list[tuple[float, str]] = []
-    if "documents" in takes and getattr(model.config, "pool", "none") == "none":
+    if "source_documents" in takes:
+        found.append(_pairs(model, batch))
+    elif "documents" in takes and getattr(model.config, "pool", "none") == "none":
         found.append(_documents(model, batch))
     if "lengths" in takes or "source_lengths" in takes:
         found.append(_lengths(model, batch))
@@ -126,6 +128,20 @@ def _documents(model: Any, batch: Batch) -> tuple[float, str]:
     together_TV = model(row_T[None], documents=numbers[None], positions=positions[None])[0]
     alone = [_padded(model, document, length) for document in documents]
     return difference(together_TV, torch.cat(alone)), f"{len(documents)} documents in a row of {length}"
+
+
+def _pairs(model: Any, batch: Batch) -> tuple[float, str]:
+    """All pairs of the batch in one row, against each in a row of its own."""
+    lengths = batch["source_lengths"].tolist()
+    sources = [row[:length] for row, length in zip(batch["source"], lengths, strict=True)]
+    targets = [row[: len(row) - number] for number, row in enumerate(batch["tokens"])]
+    sides = []
+    for rows_of in (sources, targets):
+        numbers = torch.cat([torch.full((len(row),), i) for i, row in enumerate(rows_of)])
+        sides += [torch.cat(rows_of)[None], numbers[None].to(batch["source"].device)]
+    together = model(sides[0], sides[2], source_documents=sides[1], documents=sides[3])[0]
+    alone = [model(s[None], t[None])[0] for s, t in zip(sources, targets, strict=True)]
+    return difference(together, torch.cat(alone)), f"{len(sources)} pairs in a row"
 
 
 def _padded(model: Any, document: Tensor, length: int) -> Tensor:

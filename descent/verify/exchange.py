@@ -36,8 +36,16 @@ def reference(loaded: Loaded, batch: Batch, folder: Path) -> tuple[float, str]:
         raise NotApplicable("transformers is not installed") from None
     images = "inputs" in batch
     kind = transformers.AutoModelForImageClassification if images else transformers.AutoModelForCausalLM
+    if "source" in batch:
+        kind = transformers.AutoModelForSeq2SeqLM
     model = kind.from_pretrained(target, dtype=torch.float32).eval()
-    inputs = batch["inputs" if images else "tokens"]
     with torch.inference_mode():
-        expected, found = model(inputs).logits, loaded.model(inputs)
+        if "source" in batch:
+            source, tokens, lengths = (batch[name] for name in ("source", "tokens", "source_lengths"))
+            real = (torch.arange(source.shape[1]) < lengths[:, None]).long()
+            expected = model(input_ids=source, attention_mask=real, decoder_input_ids=tokens).logits
+            found = loaded.model(source, tokens, source_lengths=lengths)
+        else:
+            inputs = batch["inputs" if images else "tokens"]
+            expected, found = model(inputs).logits, loaded.model(inputs)
     return difference(found, expected), f"transformers {transformers.__version__}, {type(model).__name__}"

@@ -78,7 +78,7 @@ def random_batch(model: Any, count: int = 3, length: int = 24) -> Batch:
         history = getattr(config, "history", length)
         known = numbers(history + config.horizon, getattr(config, "known", 0))
         return {"history": numbers(history, config.channels), "known": known}
-    if config.type == "seq2seq":
+    if config.type in ("seq2seq", "transformer", "t5"):
         return {"source": ids(), "source_lengths": lengths, "tokens": ids(length // 2)}
     if config.type in ("rnn", "dscnn"):
         if config.inputs:
