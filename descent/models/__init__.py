@@ -24,7 +24,11 @@ MODELS: dict[str, tuple[str, str, str]] = {
     "dlinear": ("descent.models.dlinear", "DLinearConfig", "DLinear"),
     "dscnn": ("descent.models.dscnn", "DSCNNConfig", "DSCNN"),
     "seq2seq": ("descent.models.seq2seq", "Seq2SeqConfig", "Seq2Seq"),
+    "transformer": ("descent.models.transformer", "TransformerConfig", "Transformer"),
+    "t5": ("descent.models.t5", "T5Config", "T5"),
+    "bert": ("descent.models.bert", "BERTConfig", "BERT"),
     "gpt": ("descent.models.gpt", "GPTConfig", "GPT"),
+    "llama": ("descent.models.llama", "LlamaConfig", "Llama"),
 }
 """name -> (module, name of the config class, name of the model class)"""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from descent.weights import gpt2, resnet, vit
+from descent.weights import bert, gpt2, llama, marian, resnet, t5, vit
 
 State = Mapping[str, Tensor]
 
@@ -25,6 +26,8 @@ class Architecture:
         state_from: (tensors, our configuration, where) -> our tensors, all of them.
         state_to: the way back.
         images: whether it classifies images, and so names classes and says how pictures are prepared.
+        by_config: whether `state_to` also takes the configuration, since names depend on it.
+        use: config.json -> what is needed to use the model, where it was not exported from here.
     """
 
     classes: tuple[str, ...]
@@ -32,14 +35,46 @@ class Architecture:
     config_from: Callable[[Mapping[str, Any], str], Any]
     config_to: Callable[[Any], dict[str, Any]]
     state_from: Callable[[State, Any, str], dict[str, Tensor]]
-    state_to: Callable[[State], dict[str, Tensor]]
+    state_to: Callable[..., dict[str, Tensor]]
     images: bool = False
+    by_config: bool = False
+    use: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+
+    def published(self, state: State, config: Any) -> dict[str, Tensor]:
+        """The tensors of a model under their published names."""
+        return self.state_to(state, config) if self.by_config else self.state_to(state)
+
+
+def _bert(kind: bert.Kind) -> Architecture:
+    return Architecture(
+        tuple(bert.CLASSES[kind]),
+        partial(bert.is_published, kind=kind),
+        partial(bert.config_from, kind=kind),
+        partial(bert.config_to, kind=kind),
+        partial(bert.state_from, kind=kind),
+        partial(bert.state_to, kind=kind),
+        by_config=True,
+        use=bert.use,
+    )
+
+
+def _llama(kind: str) -> Architecture:
+    return Architecture(
+        llama.CLASSES[kind],
+        partial(llama.is_published, kind=kind),
+        partial(llama.config_from, kind=kind),
+        partial(llama.config_to, kind=kind),
+        llama.state_from,
+        llama.state_to,
+    )
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     "gpt2": Architecture(
         gpt2.CLASSES, gpt2.is_gpt2, gpt2.config_from, gpt2.config_to, gpt2.state_from, gpt2.state_to
     ),
+    **{kind: _bert(kind) for kind in bert.CLASSES},
+    **{kind: _llama(kind) for kind in llama.CLASSES},
     "resnet": Architecture(
         resnet.CLASSES,
         resnet.is_published,
@@ -48,6 +83,18 @@ ARCHITECTURES: dict[str, Architecture] = {
         resnet.state_from,
         resnet.state_to,
         images=True,
+    ),
+    "t5": Architecture(
+        t5.CLASSES, t5.is_published, t5.config_from, t5.config_to, t5.state_from, t5.state_to, use=t5.use
+    ),
+    "marian": Architecture(
+        marian.CLASSES,
+        marian.is_published,
+        marian.config_from,
+        marian.config_to,
+        marian.state_from,
+        marian.state_to,
+        use=marian.use,
     ),
     "vit": Architecture(
         vit.CLASSES,

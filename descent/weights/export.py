@@ -13,10 +13,12 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from descent.errors import UserError
-from descent.weights import architectures, preprocessor, safetensors_file
+from descent.text.chat import Chat
+from descent.weights import architectures, preprocessor, safetensors_file, shards
 from descent.weights.architectures import Architecture
+from descent.weights.chat import write_chat
 from descent.weights.classes import labels_to
-from descent.weights.folder import CONFIG, GENERATION, OWN, TOKENIZER, WEIGHTS
+from descent.weights.folder import CONFIG, GENERATION, OWN, TOKENIZER
 
 
 @runtime_checkable
@@ -25,6 +27,9 @@ class SavesTokenizer(Protocol):
 
     @property
     def end(self) -> int: ...
+
+    @property
+    def pad(self) -> int: ...
 
     def save(self, path: Path) -> None: ...
 
@@ -36,13 +41,15 @@ def export(
     *,
     extra: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    shard_bytes: int = shards.LARGEST_FILE,
+    chat: Chat | None = None,
 ) -> Path:
     """Writes a model into a folder that `read_folder` reads back.
 
-    A network that transformers has (see `architectures`: a GPT with the shape of GPT-2, a ResNet or a ViT as
-    published) is written as its class there, which loads it and gives the same logits. Of any other,
-    config.json says `"model_type": "descent"` with our own configuration, and only Descent loads it; weights
-    and tokenizer are plain safetensors and tokenizer.json.
+    A network that transformers has (see `architectures`: a GPT with the shape of GPT-2, a Llama, a ResNet
+    or a ViT as published) is written as its class there, which loads it and gives the same logits. Of any
+    other, config.json says `"model_type": "descent"` with our own configuration, and only Descent loads it;
+    weights and tokenizer are plain safetensors and tokenizer.json.
 
     The folder appears whole or not at all.
 
@@ -53,6 +60,8 @@ def export(
         extra: what else is needed to use the model (names of classes, ...): a table JSON can hold, kept under
             "descent" in config.json and given back as `Pretrained.extra`.
         overwrite: replace what is there, if it is an export (holds config.json).
+        shard_bytes: bytes of weights a file may hold; more are written in several files with an index.
+        chat: how the model converses; written beside its tokenizer.
 
     Returns:
         The folder.
@@ -66,16 +75,18 @@ def export(
     state = safetensors_file.unshared(model.state_dict())
     row = architectures.of(config)
     table = row.config_to(config) if row else {"model_type": OWN, "model": config.table()}
-    if row and row.images:
+    if row and (row.images or getattr(config, "head", "") in ("classes", "tokens")):
         table |= labels_to((extra or {}).get("labels"), config.outputs)
     table |= {"descent": dict(extra)} if extra else {}
-    tensors = row.state_to(state) if row else state
+    tensors = row.published(state, config) if row else state
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
             new = Path(name) / "export"
             new.mkdir()
-            _write(new, table, tensors, tokenizer, row)
+            _write(new, table, tensors, tokenizer, row, shard_bytes)
+            if chat is not None and tokenizer is not None:
+                write_chat(new, chat)
             if target.exists():
                 shutil.rmtree(target)
             os.replace(new, target)
@@ -100,6 +111,7 @@ def _write(
     tensors: Mapping[str, Tensor],
     tokenizer: SavesTokenizer | None,
     row: Architecture | None,
+    shard_bytes: int,
 ) -> None:
     floats = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
     if row is not None and row.images:
@@ -108,14 +120,27 @@ def _write(
         if preparation.get("kind") == "images":
             _write_json(folder / preprocessor.FILE, preprocessor.preprocessor_to(preparation))
     elif row is not None:
-        end = {} if tokenizer is None else {"bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
-        table = {**table, **end, "dtype": min(floats)}
-        _write_json(folder / GENERATION, {"_from_model_config": True, **end})
+        marks = _marks(tokenizer, table)
+        table = {**table, **marks, "dtype": min(floats)}
+        _write_json(folder / GENERATION, {"_from_model_config": True, **marks})
     _write_json(folder / CONFIG, table)
-    safetensors_file.write(folder / WEIGHTS, tensors, {"format": "pt"})
+    shards.write(folder, tensors, shard_bytes)
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
         _write_json(folder / "tokenizer_config.json", _tokenizer_config(folder / TOKENIZER, table))
+
+
+def _marks(tokenizer: SavesTokenizer | None, table: Mapping[str, Any]) -> dict[str, int]:
+    """The ids that transformers begins, ends and pads with, as far as they are known."""
+    ends = {} if tokenizer is None else {"bos_token_id": tokenizer.end, "eos_token_id": tokenizer.end}
+    if not table.get("is_encoder_decoder"):
+        return ends
+    names = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
+    found = {**{name: table[name] for name in names}, **ends}
+    if tokenizer is not None:
+        found |= {"pad_token_id": tokenizer.pad, "decoder_start_token_id": tokenizer.end}
+    start = table.get("descent", {}).get("preparation", {}).get("start")
+    return {**found, "decoder_start_token_id": start[0]} if start else found
 
 
 def _tokenizer_config(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +150,8 @@ def _tokenizer_config(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
     end = names.get(table.get("eos_token_id"))
     special = {} if end is None else {"bos_token": end, "eos_token": end}
     found = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special}
-    return {**found, "model_max_length": table["n_positions"]} if "n_positions" in table else found
+    longest = table.get("n_positions", table.get("max_position_embeddings"))
+    return found if longest is None else {**found, "model_max_length": longest}
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:

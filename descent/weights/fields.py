@@ -42,6 +42,11 @@ def _same(value: Any, other: Any) -> bool:
     return isinstance(value, bool) == isinstance(other, bool) and value == other
 
 
+def number(value: Any) -> Any:
+    """A probability may be written as 0; anything but a number is left for the configuration to refuse."""
+    return float(value) if type(value) is int and abs(value) <= 1 else value
+
+
 def size_of(value: Any, where: str, name: str = "image_size") -> tuple[int, int]:
     """Height and width from one number or two.
 

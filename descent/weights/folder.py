@@ -4,6 +4,7 @@
     model.safetensors              its weights, or several files with model.safetensors.index.json
     tokenizer.json                 its tokenizer, if it is a language model
     generation_config.json         how its authors sample from it, if they say so
+    chat_template.jinja            how it was taught to converse, if it was
     preprocessor_config.json       how its authors prepare a picture, if it classifies images
 
 Nothing in a folder selects code, nothing is unpickled, and no network call is made.
@@ -11,27 +12,25 @@ Nothing in a folder selects code, nothing is unpickled, and no network call is m
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from torch import Tensor
 
-from descent.errors import CorruptArtifact, UserError
+from descent.errors import UserError
 from descent.models import MODELS, config_class
-from descent.weights import preprocessor, published, safetensors_file
+from descent.weights import preprocessor, published, safetensors_file, shards
 from descent.weights.architectures import ARCHITECTURES, Architecture
+from descent.weights.chat import read_chat
 from descent.weights.classes import labels_from
+from descent.weights.json_file import read_json
 from descent.weights.pretrained import Pretrained
+from descent.weights.shards import INDEX, WEIGHTS
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-TOKENIZER, GENERATION = "tokenizer.json", "generation_config.json"
+CONFIG, TOKENIZER, GENERATION = "config.json", "tokenizer.json", "generation_config.json"
 OWN = "descent"
-LARGEST_JSON = 8_000_000
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-_SHARD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}\.safetensors", re.ASCII)
 _SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -73,12 +72,14 @@ def read_folder(path: Path | str, *, allow_nonfinite: bool = False) -> Pretraine
     tokenizer = folder / TOKENIZER
     extra = table.get("descent", {})
     extra = extra if isinstance(extra, dict) else {}
+    extra = {**row.use(table), **extra} if row is not None and row.use is not None else extra
     return Pretrained(
         config,
         state,
         tokenizer if tokenizer.is_file() else None,
         _generation(folder),
         _of_images(extra, table, pictures, config, folder) if row is not None and row.images else extra,
+        read_chat(folder) if tokenizer.is_file() else None,
     )
 
 
@@ -134,35 +135,7 @@ def _tensors(folder: Path, allow_nonfinite: bool) -> dict[str, Tensor]:
         return safetensors_file.read(folder / WEIGHTS, allow_nonfinite=allow_nonfinite)
     if not (folder / INDEX).is_file():
         _no_weights(folder)
-    names = _shards(folder / INDEX)
-    tensors: dict[str, Tensor] = {}
-    for file in sorted(set(names.values())):
-        if not (folder / file).is_file():
-            raise CorruptArtifact(f"{folder / INDEX} names {file}, which is not there")
-        held = safetensors_file.read(folder / file, allow_nonfinite=allow_nonfinite)
-        promised = {name for name, shard in names.items() if shard == file}
-        if promised != held.keys():
-            wrong = sorted(promised ^ held.keys())
-            raise CorruptArtifact(
-                f"{folder / file} does not hold what {INDEX} says: " + safetensors_file.shortened(wrong)
-            )
-        tensors |= held
-    return tensors
-
-
-def _shards(index: Path) -> dict[str, str]:
-    """Name of a tensor -> name of the file it is in, a plain name in the same folder."""
-    names = read_json(index).get("weight_map")
-    if not isinstance(names, dict) or not names:
-        raise CorruptArtifact(f"{index}: weight_map is missing")
-    for file in names.values():
-        if not isinstance(file, str) or not _SHARD.fullmatch(file):
-            raise CorruptArtifact(
-                f"{index}: weight_map names a file outside the folder, or no safetensors file",
-                got=file,
-                expected="a plain name such as model-00001-of-00002.safetensors",
-            )
-    return names
+    return shards.read(folder, allow_nonfinite=allow_nonfinite)
 
 
 def _no_weights(folder: Path) -> NoReturn:
@@ -191,31 +164,3 @@ def _generation(folder: Path) -> dict[str, Any]:
     if all(type(stop) is int and stop >= 0 for stop in stops):
         found["stop_ids"] = tuple(stops)
     return found
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of up to 8 MB; NaN, infinity and a key that stands twice are refused."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise CorruptArtifact(f"{path} is larger than {LARGEST_JSON:,} bytes")
-        table = json.loads(
-            path.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_constant=_no_constant
-        )
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise CorruptArtifact(f"{path} is not valid JSON: {str(error)[:200]}") from None
-    if not isinstance(table, dict):
-        raise CorruptArtifact(f"{path} is not a JSON object")
-    return table
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return table
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

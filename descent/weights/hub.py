@@ -10,7 +10,7 @@ from descent.errors import UserError
 from descent.weights.folder import Pretrained, read_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}", re.ASCII)
-ALLOWED = ["*.json", "*.safetensors", "*.txt"]
+ALLOWED = ["*.json", "*.safetensors", "*.txt", "chat_template.jinja"]
 """The only files fetched; the folders beside them hold other formats."""
 
 

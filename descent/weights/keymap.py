@@ -180,6 +180,7 @@ def model_shapes(config: Any, tensors: Mapping[str, Tensor], where: str) -> dict
         UserError: more layers than tensors, or sizes that no tensor can have.
     """
     layers = sum(getattr(config, "depths", ())) or getattr(config, "depth", 0)
+    layers += getattr(config, "decoder_depth", 0)
     if layers > len(tensors):
         raise UserError(
             f"{where}: the configuration and the weights do not belong together",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from descent.config import Config
 from descent.models import build
+from descent.text.chat import Chat
 from descent.weights import safetensors_file
 
 
@@ -22,6 +23,7 @@ class Pretrained:
         state: its tensors under our names.
         tokenizer: path of its tokenizer.json, or None.
         generation: fields of `generation.Settings` its authors recommend (may be empty).
+        chat: how it was taught to converse, if its files say so.
         extra: the table that was given to `export` as `extra`; of an image classifier of another library the
             same fields (labels, preparation, loss), from what its files say; else empty.
     """
@@ -31,6 +33,7 @@ class Pretrained:
     tokenizer: Path | None
     generation: dict[str, Any]
     extra: dict[str, Any]
+    chat: Chat | None = None
 
     def model(self, where: str = "the folder") -> nn.Module:
         """The model with these weights, in their dtype and in evaluation mode.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from descent.models.vit import ViTConfig
 from descent.weights.classes import outputs_of
-from descent.weights.fields import check, size_of
+from descent.weights.fields import check, number, size_of
 from descent.weights.keymap import KeyMap, Rule, model_shapes
 
 CLASSES = ("ViTForImageClassification",)
@@ -121,15 +121,10 @@ def config_from(table: Mapping[str, Any], where: str) -> ViTConfig:
             "patch": patch[0],
             "hidden": table["intermediate_size"],
             "norm_eps": table.get("layer_norm_eps", 1e-12),
-            "dropout": _number(table.get("hidden_dropout_prob", 0.0)),
+            "dropout": number(table.get("hidden_dropout_prob", 0.0)),
         },
         where=where,
     )
-
-
-def _number(value: Any) -> Any:
-    """A probability may be written as 0; anything but a number is left for the configuration to refuse."""
-    return float(value) if type(value) is int and abs(value) <= 1 else value
 
 
 def config_to(config: ViTConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from descent.errors import UserError
 from descent.models import MODELS, build, config_class
 from descent.models.gpt import GPT, GPTConfig
 from descent.text import train
-from descent.weights import safetensors_file
+from descent.weights import architectures, safetensors_file
 from descent.weights.export import export
 from descent.weights.folder import read_folder
 
@@ -26,7 +26,10 @@ SIZES = {
     "dlinear": {"channels": 3, "outputs": 3, "history": 30, "horizon": 10},
     "dscnn": {"inputs": (16,), "outputs": 3},
     "seq2seq": {"vocab_size": 23, "dim": 8, "embedding": 4},
+    "transformer": {"vocab_size": 23, "depth": 1, "dim": 8, "heads": 2, "order": "pre"},
+    "t5": {"vocab_size": 23, "depth": 1, "dim": 8, "heads": 2, "head_dim": 5, "hidden": 9},
     "gpt": {"vocab_size": 23, "depth": 2, "dim": 32, "heads": 2, "context": 16, "bigram": True},
+    "llama": {"vocab_size": 23, "depth": 2, "dim": 16, "heads": 4, "groups": 2, "bias": "qkv", "qk_norm": True},
 }
 TEXT = ["the cat sat on the mat", "静夜思 床前明月光", "🙂 and the rest"] * 20
 
@@ -40,7 +43,9 @@ def test_every_kind_of_model_comes_back_the_same(name, tmp_path):
     found = read_folder(export(tmp_path / "out", model, extra=extra))
     assert found.config == config
     assert found.extra == extra
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == "descent"
+    row = architectures.of(config)
+    kind = "descent" if row is None else row.config_to(config)["model_type"]
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["model_type"] == kind
     again = found.model()
     assert not again.training
     for key, tensor in model.state_dict().items():

@@ -79,7 +79,7 @@ def test_only_tables_and_tensors_are_fetched(monkeypatch, folder):
     assert asked == {
         "name": "someone/model",
         "revision": "v1",
-        "allow_patterns": ["*.json", "*.safetensors", "*.txt"],
+        "allow_patterns": ["*.json", "*.safetensors", "*.txt", "chat_template.jinja"],
         "ignore_patterns": ["*/*"],
     }
 
