@@ -29,7 +29,7 @@ from descent.data.config import TextData
 from descent.data.dataset import Dataset, StreamSplit, compact
 from descent.models.gpt import GPTConfig
 from descent.objectives import CausalConfig
-from descent.runs.assemble import put_together
+from descent.runs.assemble import Parts, put_together
 from descent.runs.recipe import Budget, Recipe
 from descent.text import TokenizerConfig
 from descent.training.loop import train
@@ -83,8 +83,12 @@ SHAPES = {
 
 def descent(shape: Shape, steps: int, precision: Precision = "auto") -> Callable[[], float]:
     """What `descent train` runs: a recipe put together, batches prefetched, the loop."""
+    return own_loop(put_together(_recipe(shape, precision), _dataset(shape), None), steps)
+
+
+def own_loop(parts: Parts, steps: int) -> Callable[[], float]:
+    """So many steps a round of Descent's own loop, batches prefetched."""
     tune_allocator()
-    parts = put_together(_recipe(shape, precision), _dataset(shape), None)
 
     def work() -> float:
         start, reports = parts.state.step, []
