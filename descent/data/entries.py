@@ -5,6 +5,7 @@ A later model adds its data by adding an `Entry` to `ALL`. Nothing here imports 
 
 from __future__ import annotations
 
+from descent.data.attending_entries import ATTENDING
 from descent.data.entry_types import RAW, Entry, File, files
 from descent.data.image_entries import IMAGES
 from descent.data.music_entries import MUSIC
@@ -133,6 +134,7 @@ ALL = (
     *SOUNDS,
     *MUSIC,
     *PAIRS,
+    *ATTENDING,
     Entry(
         "housing",
         "California districts of the 1990 census, 20,640 rows: predict median_house_value; total_bedrooms "

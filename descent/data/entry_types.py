@@ -16,8 +16,9 @@ class File:
     """One file of a data set: its name in the folder, where it is, and what its bytes must be.
 
     `md5` stands where no SHA-256 is published; it tells a damaged file, not a forged one, so all addresses
-    of such a file are https. Neither stands where a server packs the file anew each time: there the reader
-    checks the content. `bytes` is 0 where no size is published.
+    of such a file are https. Neither stands where a server packs the file anew each time: there `content`,
+    `module.function` in this folder, reads the file and raises `CorruptArtifact` unless what is in it is what
+    was published. `bytes` is 0 where no size is published.
     """
 
     name: str
@@ -25,6 +26,7 @@ class File:
     bytes: int
     sha256: str = ""
     md5: str = ""
+    content: str = ""
 
     @property
     def url(self) -> str:
@@ -44,7 +46,19 @@ class Entry:
 
     name: str
     about: str
-    kind: Literal["text", "table", "images", "series", "sound", "music", "pairs"]
+    kind: Literal[
+        "text",
+        "table",
+        "images",
+        "series",
+        "sound",
+        "music",
+        "pairs",
+        "sentences",
+        "entities",
+        "questions",
+        "ranking",
+    ]
     parser: str
     licence: str
     citation: str

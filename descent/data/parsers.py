@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from descent.data import embedded
-from descent.data.textfiles import read_text
+from descent.data.formats import gunzip
+from descent.data.textfiles import MAX_BYTES, read_text
 
 __all__ = ["TEXTS", "articles"]
 
@@ -41,6 +42,31 @@ def _wikitext(files: list[Path]) -> Parsed:
     return {"train": articles(read_text(files[0])), "test": articles(read_text(files[1]))}
 
 
+def _wikitext_all(files: list[Path]) -> Parsed:
+    return {"all": [article for file in files for article in articles(read_text(file))]}
+
+
+def _zipped_lines(files: list[Path]) -> Parsed:
+    return {"train": [line for line in gunzip(files[0], MAX_BYTES).decode("utf-8").split("\n") if line]}
+
+
+def _questions(files: list[Path]) -> Parsed:
+    return {"train": [json.loads(line)["question"] for line in read_text(files[0]).split("\n") if line]}
+
+
+def _tasks(files: list[Path]) -> Parsed:
+    """Instructions with what they are about and what answers them, from lists of JSON or lines of it."""
+    found: list[str] = []
+    for file in files:
+        text = read_text(file)
+        tasks = json.loads(text) if file.suffix == ".json" else map(json.loads, text.strip().split("\n"))
+        for task in tasks:
+            for case in task.get("instances", [task]):
+                parts = (task["instruction"], case["input"], case["output"])
+                found.append("\n".join(part.strip() for part in parts if part.strip()) + "\n")
+    return {"all": found}
+
+
 def articles(text: str) -> list[str]:
     """The articles of a WikiText file; each begins at a heading of the first level, ` = Title = `.
 
@@ -56,6 +82,10 @@ TEXTS: dict[str, Callable[[list[Path]], Parsed]] = {
     "lines": _lines,
     "poems": _poems,
     "wikitext": _wikitext,
+    "wikitext-all": _wikitext_all,
+    "zipped-lines": _zipped_lines,
+    "gsm8k-questions": _questions,
+    "instructions": _tasks,
     "python-docs": lambda files: {"all": embedded.python_docs()},
     "python-source": lambda files: {"all": embedded.python_source()},
 }

@@ -15,15 +15,29 @@ from numpy.typing import NDArray
 
 __all__ = ["Purpose", "bits", "permutation", "uniform"]
 
-Purpose = Literal["order", "offset", "affine", "crop", "flip", "jitter", "randaugment", "cutout", "mix"]
+Purpose = Literal[
+    "order",
+    "offset",
+    "affine",
+    "crop",
+    "flip",
+    "jitter",
+    "randaugment",
+    "cutout",
+    "mix",
+    "mask",
+    "pair",
+    "spans",
+    "negatives",
+]
 _PURPOSES: dict[Purpose, int] = {purpose: number for number, purpose in enumerate(get_args(Purpose))}
 _MASK = (1 << 64) - 1
 
 
-def bits(seed: int, epoch: int, purpose: Purpose, count: int) -> NDArray[np.uint64]:
-    """`count` random 64-bit words."""
+def bits(seed: int, epoch: int, purpose: Purpose, count: int, sample: int = 0) -> NDArray[np.uint64]:
+    """`count` random 64-bit words, others for every sample."""
     key = np.array([seed & _MASK, epoch & _MASK], dtype=np.uint64)
-    counter = np.array([0, 0, 0, _PURPOSES[purpose]], dtype=np.uint64)
+    counter = np.array([0, 0, sample, _PURPOSES[purpose]], dtype=np.uint64)
     return np.asarray(np.random.Philox(key=key, counter=counter).random_raw(count), dtype=np.uint64)
 
 

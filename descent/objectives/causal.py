@@ -105,17 +105,32 @@ def causal_loss(
     known = {"documents": batch.get("documents"), "positions": batch.get("positions"), "cache": cache}
     features = model.features(batch["tokens"], **{k: v for k, v in known.items() if v is not None})
     features, targets = features.flatten(0, 1), batch["targets"].flatten()
-    count = (targets != IGNORED).sum()
+    return summed_loss(model, features, targets, chunk), (targets != IGNORED).sum()
+
+
+def summed_loss(
+    model: Any, features: Float[Tensor, "places dim"], targets: Int[Tensor, " places"], chunk: int = 0
+) -> Float[Tensor, ""]:
+    """The summed cross-entropy in nats of the targets that are not ignored.
+
+    Args:
+        model: with `config.vocab_size` and `unembed(features)` -> logits.
+        features: what the head reads.
+        targets: a token a place, or -100.
+        chunk: places whose logits are held at once; 0 chooses by the size of the vocabulary.
+    """
+    if not len(targets):
+        return features.sum() * 0.0
     chunk = min(chunk or max(1, LOGITS_AT_ONCE // model.config.vocab_size), len(targets))
     # Equal chunks: a small last one would cost as much for the head's gradient as a whole one.
     chunk = ceil(len(targets) / ceil(len(targets) / chunk))
     if chunk >= len(targets):
-        return _cross_entropy(model.unembed, features, targets), count
+        return _cross_entropy(model.unembed, features, targets)
     if not torch.is_grad_enabled():
         parts = zip(features.split(chunk), targets.split(chunk), strict=True)
-        return torch.stack([_cross_entropy(model.unembed, f, t) for f, t in parts]).sum(), count
+        return torch.stack([_cross_entropy(model.unembed, f, t) for f, t in parts]).sum()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    return _ChunkedCrossEntropy.apply(features, targets, model.unembed, chunk, *parameters), count
+    return _ChunkedCrossEntropy.apply(features, targets, model.unembed, chunk, *parameters)
 
 
 def _cross_entropy(unembed: Callable[[Tensor], Tensor], features: Tensor, targets: Tensor) -> Tensor:

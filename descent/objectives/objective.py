@@ -66,10 +66,11 @@ class Objective(ABC):
 
 def model_inputs(batch: Batch) -> Batch:
     """What of a batch the model itself takes, by the names of its arguments."""
-    return {name: value for name, value in batch.items() if name not in ("targets", "carried")}
+    return {name: value for name, value in batch.items() if name not in ("targets", "next_targets", "carried")}
 
 
 def outputs_of(model: nn.Module, batch: Batch) -> Tensor:
-    """What the model says of a batch's inputs, in single precision."""
+    """What the model says of a batch, in single precision."""
     held = model_inputs(batch)
-    return model(held.pop("inputs"), **held).float()
+    first = [held.pop("inputs")] if "inputs" in held else []  # models call it by names of their own
+    return model(*first, **held).float()

@@ -32,7 +32,7 @@ def bert_english() -> Recipe:
         name="bert-english",
         about="a small modern BERT pretrained on English texts",
         data=MaskedData(source="+".join(ENGLISH), length=128, share=0.3, validation=0.02, test=0),
-        tokenizer=TokenizerConfig(kind="bpe", vocab_size=8192, marks="bert", lowercase=True),
+        tokenizer=TokenizerConfig(kind="bpe", vocab_size=8192, marks="bert"),
         model=BERTConfig(dropout=0.0),
         objective=MaskedConfig(),
         optimizer=MuonConfig(),
@@ -50,5 +50,5 @@ def bert_chinese() -> Recipe:
         name="bert-chinese",
         about="a small modern BERT pretrained on Chinese texts",
         data=recipe.data.replace(source="+".join(CHINESE)).table(),
-        tokenizer=TokenizerConfig(kind="char", vocab_size=5000, marks="bert", lowercase=True).table(),
+        tokenizer=TokenizerConfig(kind="char", vocab_size=5000, marks="bert").table(),
     )
