@@ -197,10 +197,9 @@ class BERT(nn.Module):
                 not given a row is one example, and the answers below lack the axis K.
 
         Returns:
-            "masked": logits (N, T, V); "pretraining": those and what "next" answers; "next": logits (N, K, 2),
-            the second text follows or does not; "classes": (N, K, outputs); "tokens": (N, T, outputs);
-            "span": (N, T, 2), first and last token; "vector": (N, K, D); "none": (N, T, D). All but the last
-            are in single precision.
+            "masked": logits (N, T, V); "next": (N, K, 2), it follows or does not; "pretraining": both;
+            "classes": (N, K, outputs); "tokens": (N, T, outputs); "span": (N, T, 2), first and last token;
+            "vector": (N, K, D); "none": (N, T, D). All but the last are in single precision.
         """
         hidden_NTD = self.features(tokens, documents=documents, positions=positions, segments=segments)
         return self.answer(hidden_NTD, starts, documents)

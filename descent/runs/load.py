@@ -14,9 +14,13 @@ from descent.runs.loaded import Loaded
 from descent.runs.noted import checked_preparation
 from descent.runs.run import Run, Which
 from descent.text import Tokenizer
+from descent.text.chat import opening
+from descent.text.vocabulary import VOCABULARY, from_vocabulary
 from descent.weights import published
+from descent.weights.chat import TOKENIZER_CONFIG
 from descent.weights.folder import CONFIG, is_folder
 from descent.weights.hub import load_pretrained
+from descent.weights.json_file import read_json
 from descent.weights.names import published_file
 from descent.weights.pretrained import Pretrained
 
@@ -55,17 +59,32 @@ def _published(where: str | Path, path: Path, revision: str | None, allow_nonfin
     found = _pretrained(where, path, revision, allow_nonfinite)
     noted = str(path / CONFIG) if is_folder(path) else str(where)
     preparation = checked_preparation(found.extra, found.config, noted)
+    model = found.model(str(where))
+    tokenizer = None if found.tokenizer is None else _tokenizer(found.tokenizer)
+    begins = opening(tokenizer) if tokenizer is not None and hasattr(model, "new_cache") else []
+    if begins and not preparation:
+        preparation = {"kind": "text", "start": begins, "marked": True}
     return Loaded(
-        found.model(str(where)),
+        model,
         found.config,
-        Tokenizer.load(found.tokenizer) if found.tokenizer is not None else None,
+        tokenizer,
         tuple(found.extra.get("labels") or ()) or None,
         preparation,
         found.extra.get("loss") or "",
         str(where),
         defaults=found.generation,
         tta=found.extra["tta"] if found.extra.get("tta") in get_args(Views) else "none",
+        template=found.chat,
     )
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    """That of a tokenizer.json, or of a vocab.txt with what stands beside it."""
+    if path.name != VOCABULARY:
+        return Tokenizer.load(path)
+    beside = path.with_name(TOKENIZER_CONFIG)
+    table = read_json(beside) if beside.is_file() else {}
+    return from_vocabulary(path, table.get("do_lower_case") is not False)
 
 
 def _pretrained(where: str | Path, path: Path, revision: str | None, allow_nonfinite: bool) -> Pretrained:

@@ -6,7 +6,7 @@ Shapes: B rows, T time, V vocabulary or outputs.
 from __future__ import annotations
 
 import inspect
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ from descent.verify.measure import NotApplicable, asked, difference, read_by, ro
 STEPS = 16
 """Steps fed one at a time; the rest are the prompt."""
 PIECES = 4
+BY_EXAMPLE = ("classes", "next", "pretraining", "vector")
+"""Heads that answer once for each document."""
 
 
 @torch.inference_mode()
@@ -125,9 +127,18 @@ def _documents(model: Any, batch: Batch) -> tuple[float, str]:
     documents = [row_T[start:stop] for start, stop in pairwise(bounds) if stop > start]
     numbers = torch.cat([torch.full((len(d),), i) for i, d in enumerate(documents)])
     positions = torch.cat([torch.arange(len(d)) for d in documents])
+    note = f"{len(documents)} documents in a row of {length}"
+    if getattr(model.config, "head", "") in BY_EXAMPLE:
+        starts = torch.tensor([[0, *accumulate(map(len, documents[:-1]))]])
+        known = {"documents": numbers[None], "positions": positions[None], "starts": starts}
+        together = _several(model(row_T[None], **known))
+        alone = [_several(model(document[None])) for document in documents]
+        each = [torch.cat([one[place].flatten(0, -2) for one in alone]) for place in range(len(together))]
+        worst = [difference(found[0], own) for found, own in zip(together, each, strict=True)]
+        return max(worst), note
     together_TV = model(row_T[None], documents=numbers[None], positions=positions[None])[0]
     alone = [_padded(model, document, length) for document in documents]
-    return difference(together_TV, torch.cat(alone)), f"{len(documents)} documents in a row of {length}"
+    return difference(together_TV, torch.cat(alone)), note
 
 
 def _pairs(model: Any, batch: Batch) -> tuple[float, str]:
@@ -142,6 +153,10 @@ def _pairs(model: Any, batch: Batch) -> tuple[float, str]:
     together = model(sides[0], sides[2], source_documents=sides[1], documents=sides[3])[0]
     alone = [model(s[None], t[None])[0] for s, t in zip(sources, targets, strict=True)]
     return difference(together, torch.cat(alone)), f"{len(sources)} pairs in a row"
+
+
+def _several(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else outputs
 
 
 def _padded(model: Any, document: Tensor, length: int) -> Tensor:

@@ -48,7 +48,12 @@ def asked(model: Any, batch: Batch, **known: Any) -> Tensor:
     """What the model says of a batch; tokens or features, where they are its one input, by their place."""
     held = {**model_inputs(batch), **known}
     name = read_by(batch)
-    return model(held.pop(name), **held) if name else model(**held)
+    return joined(model(held.pop(name), **held) if name else model(**held))
+
+
+def joined(outputs: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Several answers to each row side by side; one as it is."""
+    return outputs if isinstance(outputs, Tensor) else torch.cat([one.flatten(1) for one in outputs], dim=1)
 
 
 def read_by(batch: Batch) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +28,9 @@ class Architecture:
         images: whether it classifies images, and so names classes and says how pictures are prepared.
         by_config: whether `state_to` also takes the configuration, since names depend on it.
         use: config.json -> what is needed to use the model, where it was not exported from here.
+        completed: (our configuration, config.json, names of the tensors) -> the configuration with what the
+            tensors alone show.
+        generates: whether it writes text, and so says how.
     """
 
     classes: tuple[str, ...]
@@ -39,6 +42,8 @@ class Architecture:
     images: bool = False
     by_config: bool = False
     use: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    completed: Callable[[Any, Mapping[str, Any], Iterable[str]], Any] | None = None
+    generates: bool = True
 
     def published(self, state: State, config: Any) -> dict[str, Tensor]:
         """The tensors of a model under their published names."""
@@ -47,14 +52,16 @@ class Architecture:
 
 def _bert(kind: bert.Kind) -> Architecture:
     return Architecture(
-        tuple(bert.CLASSES[kind]),
+        bert.CLASSES[kind],
         partial(bert.is_published, kind=kind),
         partial(bert.config_from, kind=kind),
         partial(bert.config_to, kind=kind),
         partial(bert.state_from, kind=kind),
         partial(bert.state_to, kind=kind),
         by_config=True,
-        use=bert.use,
+        use=partial(bert.use, kind=kind),
+        completed=bert.completed,
+        generates=False,
     )
 
 

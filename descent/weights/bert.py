@@ -6,9 +6,8 @@
     classifier.weight, qa_outputs.weight                                   head.weight
 
 Names begin with `bert.` or `roberta.`, or, as BertModel saves them, do not. Old files call weight and bias of
-a norm gamma and beta. The head for hidden words is tied to the token embedding and may stand in a file a second
-time. A file may hold pooler and pretraining heads that its class does not have: they are left out, but BERT's
-are all taken where they are complete.
+a norm gamma and beta. The head for hidden words is tied to the token embedding, which may stand in a file a
+second time. Pooler and heads that a file holds and its class has not are left out (see `completed`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from descent.errors import UserError
 from descent.models.bert import BERTConfig
-from descent.weights.classes import outputs_of
+from descent.weights.classes import distinct, outputs_of
 from descent.weights.fields import check, number
 from descent.weights.keymap import KeyMap, Rule, model_shapes
 
@@ -158,14 +157,13 @@ def config_from(table: Mapping[str, Any], where: str, kind: Kind = "bert") -> BE
         raise UserError(
             f"{where}: the number of outputs", got=outputs_of(table, where), expected="2 for spans"
         )
-    longest, pad, wide = table.get("max_position_embeddings", 512), table.get("pad_token_id"), 4
-    offset = 0 if kind == "bert" else (1 if pad is None else pad) + 1
+    longest, offset = table.get("max_position_embeddings", 512), _offset(table, kind)
     hidden, dim = table["intermediate_size"], table["hidden_size"]
     return BERTConfig.read(
         {
             **BERTConfig.published().table(),
             **{ours: table[theirs] for theirs, ours in _SIZES.items()},
-            "hidden": 0 if hidden == wide * dim else hidden,
+            "hidden": 0 if type(dim) is int and hidden == 4 * dim else hidden,
             "context": longest - offset if type(longest) is type(offset) is int else longest,
             "position_offset": offset,
             "segments": table.get("type_vocab_size", 2),
@@ -179,6 +177,12 @@ def config_from(table: Mapping[str, Any], where: str, kind: Kind = "bert") -> BE
         },
         where=where,
     )
+
+
+def _offset(table: Mapping[str, Any], kind: Kind) -> Any:
+    """Rows of the table of positions before the first one's: RoBERTa's begin after its padding mark's."""
+    pad = 1 if table.get("pad_token_id") is None else table["pad_token_id"]
+    return 0 if kind == "bert" else pad + 1 if type(pad) is int else pad
 
 
 def completed(config: BERTConfig, table: Mapping[str, Any], names: Iterable[str]) -> BERTConfig:
@@ -243,17 +247,19 @@ def use(table: Mapping[str, Any], kind: Kind = "bert") -> dict[str, Any]:
     """How a published BERT is used: its classes, and how texts become its rows."""
     head = _CLASSES[kind][(table.get("architectures") or CLASSES[kind])[0]]
     names = table.get("id2label") or {}
-    labels = [names[str(place)] for place in range(len(names))] if isinstance(names, dict) else []
-    length = table.get("max_position_embeddings", 512) - (2 if kind == "roberta" else 0)
+    labels = list(distinct([names[str(place)] for place in range(len(names))]))
+    length = table.get("max_position_embeddings", 512) - _offset(table, kind)
     forms: dict[str, dict[str, Any]] = {
         "classes": {"kind": "sentences", "length": length, "texts": 1, "columns": [], "labels": labels},
         "tokens": {"kind": "entities", "length": length, "joiner": " ", "labels": labels},
         "masked": {"kind": "masked", "length": length},
         "pretraining": {"kind": "masked", "length": length},
     }
-    if head not in forms or (head in ("classes", "tokens") and len(labels) < 2):
+    classifies = head in ("classes", "tokens")
+    single = len(labels) > 1 and table.get("problem_type") in (None, "single_label_classification")
+    if head not in forms or (classifies and not single):
         return {}
-    named = {"labels": labels, "loss": "cross_entropy"} if head in ("classes", "tokens") else {}
+    named = {"labels": labels, "loss": "cross_entropy"} if classifies else {}
     return {**named, "preparation": forms[head]}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from descent.errors import UserError
 from descent.text.chat import Chat
+from descent.text.vocabulary import ROLES, set_marks
 from descent.weights import architectures, preprocessor, safetensors_file, shards
 from descent.weights.architectures import Architecture
 from descent.weights.chat import write_chat
@@ -119,6 +120,8 @@ def _write(
         preparation = table.get("descent", {}).get("preparation", {})
         if preparation.get("kind") == "images":
             _write_json(folder / preprocessor.FILE, preprocessor.preprocessor_to(preparation))
+    elif row is not None and not row.generates:
+        table = {**table, "dtype": min(floats)}
     elif row is not None:
         marks = _marks(tokenizer, table)
         table = {**table, **marks, "dtype": min(floats)}
@@ -127,6 +130,8 @@ def _write(
     shards.write(folder, tensors, shard_bytes)
     if tokenizer is not None:
         tokenizer.save(folder / TOKENIZER)
+        if row is not None and not row.generates:
+            set_marks(folder / TOKENIZER)
         _write_json(folder / "tokenizer_config.json", _tokenizer_config(folder / TOKENIZER, table))
 
 
@@ -149,6 +154,7 @@ def _tokenizer_config(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
     names = {token["id"]: token["content"] for token in added}
     end = names.get(table.get("eos_token_id"))
     special = {} if end is None else {"bos_token": end, "eos_token": end}
+    special |= {role: name for name in names.values() if (role := ROLES.get(name)) is not None}
     found = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **special}
     longest = table.get("n_positions", table.get("max_position_embeddings"))
     return found if longest is None else {**found, "model_max_length": longest}

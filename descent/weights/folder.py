@@ -2,7 +2,7 @@
 
     config.json                    what the network is: `model_type` picks a row of a table here, nothing more
     model.safetensors              its weights, or several files with model.safetensors.index.json
-    tokenizer.json                 its tokenizer, if it is a language model
+    tokenizer.json                 its tokenizer, if it is a language model; of old BERTs vocab.txt
     generation_config.json         how its authors sample from it, if they say so
     chat_template.jinja            how it was taught to converse, if it was
     preprocessor_config.json       how its authors prepare a picture, if it classifies images
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from descent.errors import UserError
 from descent.models import MODELS, config_class
+from descent.text.vocabulary import VOCABULARY
 from descent.weights import preprocessor, published, safetensors_file, shards
 from descent.weights.architectures import ARCHITECTURES, Architecture
 from descent.weights.chat import read_chat
@@ -68,18 +69,20 @@ def read_folder(path: Path | str, *, allow_nonfinite: bool = False) -> Pretraine
     row = None if table.get("model_type") == OWN else _row(table, where)
     config = _own_config(table, where) if row is None else _config(row, table, pictures, folder)
     tensors = _tensors(folder, allow_nonfinite)
+    config = row.completed(config, table, tensors) if row and row.completed else config
     state = tensors if row is None else row.state_from(tensors, config, str(folder))
-    tokenizer = folder / TOKENIZER
+    files = (TOKENIZER, VOCABULARY) if table.get("model_type") == "bert" else (TOKENIZER,)
+    tokenizer = next((folder / file for file in files if (folder / file).is_file()), None)
     extra = table.get("descent", {})
     extra = extra if isinstance(extra, dict) else {}
     extra = {**row.use(table), **extra} if row is not None and row.use is not None else extra
     return Pretrained(
         config,
         state,
-        tokenizer if tokenizer.is_file() else None,
+        tokenizer,
         _generation(folder),
         _of_images(extra, table, pictures, config, folder) if row is not None and row.images else extra,
-        read_chat(folder) if tokenizer.is_file() else None,
+        None if tokenizer is None else read_chat(folder),
     )
 
 

@@ -21,7 +21,7 @@ class Pretrained:
     Attributes:
         config: the model's configuration.
         state: its tensors under our names.
-        tokenizer: path of its tokenizer.json, or None.
+        tokenizer: path of its tokenizer.json, or of a BERT's vocab.txt, or None.
         generation: fields of `generation.Settings` its authors recommend (may be empty).
         chat: how it was taught to converse, if its files say so.
         extra: the table that was given to `export` as `extra`; of an image classifier of another library the

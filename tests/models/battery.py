@@ -39,6 +39,11 @@ def pairs() -> tuple[Tensor, ...]:
     return torch.randint(VOCAB, (BATCH, 6)), lengths, torch.randint(VOCAB, (BATCH, TIME))
 
 
+def two_sides() -> tuple[Tensor, ...]:
+    """A source and a target."""
+    return torch.randint(VOCAB, (BATCH, 6)), torch.randint(VOCAB, (BATCH, TIME))
+
+
 @dataclass(frozen=True)
 class Specimen:
     """A model small enough to test: its name, its sizes, what goes in and the shape of what comes out."""
@@ -59,6 +64,7 @@ class Specimen:
 
 
 GPT = {"depth": 2, "dim": 24, "heads": 3, "context": 16, "vocab_size": VOCAB}
+LLAMA = {"depth": 2, "dim": 24, "heads": 4, "groups": 2, "hidden": 28, "context": 16, "vocab_size": VOCAB}
 GPT_2 = {
     "position": "learned", "norm": "layer", "feedforward": "gelu", "bias": True, "qk_norm": False,
     "tied": True, "softcap": 0.0, "zero_init": False, "embedding_norm": False,
@@ -69,6 +75,12 @@ VIT = {"outputs": 4, "depth": 2, "dim": 24, "heads": 3, "patch": 4}
 RNN = {"depth": 2, "dim": 12, "vocab_size": VOCAB}
 SERIES = {"channels": 4, "outputs": 3, "horizon": 5}
 PAIRS = {"vocab_size": VOCAB, "dim": 12, "embedding": 8, "depth": 2}
+SIDES = {"vocab_size": VOCAB, "depth": 2, "dim": 24, "heads": 3}
+BERT = {"vocab_size": VOCAB, "depth": 2, "dim": 24, "heads": 3, "segments": 1, "dropout": 0.3}
+OF_2019 = {
+    "position": "learned", "order": "post", "feedforward": "gelu", "bias": True, "context": TIME,
+    "attention_dropout": 0.2,
+}  # fmt: skip
 OUT = (BATCH, TIME, VOCAB)
 
 SPECIMENS = {
@@ -167,6 +179,27 @@ SPECIMENS = {
         "seq2seq", pairs, OUT, {**PAIRS, "attention": "luong", "cell": "gru", "dropout": 0.3}
     ),
     "seq2seq without attention": Specimen("seq2seq", pairs, OUT, {**PAIRS, "attention": "none"}),
+    "transformer": Specimen("transformer", two_sides, OUT, {**SIDES, "dropout": 0.3}),
+    "transformer with norms first": Specimen(
+        "transformer", two_sides, OUT, {**SIDES, "order": "pre", "tied": False, "head_bias": True}
+    ),
+    "t5": Specimen("t5", two_sides, OUT, {**SIDES, "head_dim": 5, "feedforward": "relu", "dropout": 0.3}),
+    "t5 of version 1.1": Specimen("t5", two_sides, OUT, {**SIDES, "decoder_depth": 1, "tied": False}),
+    "bert": Specimen("bert", tokens, OUT, {**BERT, "dropout": 0.0}),
+    "bert of 2019": Specimen("bert", tokens, OUT, {**BERT, **OF_2019}),
+    "bert of classes": Specimen("bert", tokens, (BATCH, 4), {**BERT, "head": "classes", "outputs": 4}),
+    "bert of classes with a pooler": Specimen(
+        "bert", tokens, (BATCH, 4), {**BERT, **OF_2019, "head": "classes", "outputs": 4, "pooler": True}
+    ),
+    "bert of tokens": Specimen(
+        "bert", tokens, (BATCH, TIME, 4), {**BERT, "head": "tokens", "outputs": 4, "embedding_norm": False}
+    ),
+    "bert of spans": Specimen("bert", tokens, (BATCH, TIME, 2), {**BERT, "head": "span"}),
+    "bert of pairs": Specimen("bert", tokens, (BATCH, 2), {**BERT, **OF_2019, "head": "next"}),
+    "bert of vectors": Specimen("bert", tokens, (BATCH, 24), {**BERT, "head": "vector"}),
+    "bert without a head": Specimen(
+        "bert", tokens, (BATCH, TIME, 24), {**BERT, "head": "none", "segments": 0, "feedforward": "gelu_tanh"}
+    ),
     "gpt": Specimen("gpt", tokens, OUT, GPT, decodes=True),
     "gpt as gpt2": Specimen("gpt", tokens, OUT, {**GPT, **GPT_2}, decodes=True),
     "gpt with swiglu, groups and dropout": Specimen(
@@ -174,6 +207,17 @@ SPECIMENS = {
         tokens,
         OUT,
         {**GPT, "feedforward": "swiglu", "groups": 1, "dropout": 0.3, "tied": True},
+        decodes=True,
+    ),
+    "llama": Specimen("llama", tokens, OUT, LLAMA, decodes=True),
+    "llama as qwen2": Specimen(
+        "llama", tokens, OUT, {**LLAMA, "groups": 1, "bias": "qkv", "tied": True, "dropout": 0.3}, decodes=True
+    ),
+    "llama as qwen3, stretched": Specimen(
+        "llama",
+        tokens,
+        OUT,
+        {**LLAMA, "head_dim": 10, "qk_norm": True, "scaling": {"type": "yarn", "factor": 4.0, "trained": 20}},
         decodes=True,
     ),
     "gpt with bigrams and value embeddings": Specimen(

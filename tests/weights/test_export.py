@@ -28,6 +28,7 @@ SIZES = {
     "seq2seq": {"vocab_size": 23, "dim": 8, "embedding": 4},
     "transformer": {"vocab_size": 23, "depth": 1, "dim": 8, "heads": 2, "order": "pre"},
     "t5": {"vocab_size": 23, "depth": 1, "dim": 8, "heads": 2, "head_dim": 5, "hidden": 9},
+    "bert": {"vocab_size": 23, "depth": 2, "dim": 12, "heads": 2, "head": "classes", "outputs": 2},
     "gpt": {"vocab_size": 23, "depth": 2, "dim": 32, "heads": 2, "context": 16, "bigram": True},
     "llama": {"vocab_size": 23, "depth": 2, "dim": 16, "heads": 4, "groups": 2, "bias": "qkv", "qk_norm": True},
 }
