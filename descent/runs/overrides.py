@@ -12,6 +12,7 @@ from descent.runs.recipe import Recipe
 from descent.weights.names import published_file
 
 SIZES = ("inputs", "outputs", "vocab_size")
+TASK = ("head", "dropout", "attention_dropout")
 WINDOW = ("channels", "outputs", "known", "history", "horizon", "quantiles")
 
 
@@ -62,9 +63,9 @@ def _precedence(text: str) -> tuple[bool, int]:
     return not key.endswith(".type"), key.count(".")
 
 
-def _place(tables: Mapping[str, Any]) -> tuple[Any, Any]:
+def _place(tables: Mapping[str, Any]) -> tuple[Any, ...]:
     data = tables.get("data")
-    return (data.get("source"), data.get("path")) if isinstance(data, Mapping) else (None, None)
+    return tuple(data.get(key) for key in ("source", "path", "tasks")) if isinstance(data, Mapping) else ()
 
 
 def exclusive(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,14 +105,17 @@ def weights_of(tables: Mapping[str, Any]) -> Any:
 def renew_sizes(tables: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Forgets the sizes a model took from its data, where `changes` bring other data.
 
-    Where they bring weights with a shape of their own, only what they say of the model stays beside its type.
+    Where they bring weights with a shape of their own, only what they say of the model stays beside its type;
+    and, of one whose head is an option, what it answers and how it is kept from overfitting: these belong to
+    the task.
     """
     given = changes.get("model", {})
     model, weights = tables.get("model"), weights_of(changes)
     if not isinstance(model, Mapping):
         return tables
     if weights and (published_file(weights) or not str(weights).endswith(".safetensors")):
-        kept = {key: value for key, value in model.items() if key in ("type", *given)}
+        own = TASK if "head" in model else ()
+        kept = {key: value for key, value in model.items() if key in ("type", *own, *given)}
     elif "data" in changes or "tokenizer" in changes:
         sizes = data_sizes(model.get("type", ""))
         kept = {key: value for key, value in model.items() if key not in sizes or key in given}

@@ -23,7 +23,7 @@ from descent.runs.assemble import Parts, assemble, load_data, put_together
 from descent.runs.layout import is_run
 from descent.runs.load import load
 from descent.runs.normalisation import check_channels
-from descent.runs.overrides import data_sizes
+from descent.runs.overrides import TASK, data_sizes
 from descent.runs.recipe import Recipe
 from descent.runs.run import Run
 from descent.text import Tokenizer
@@ -222,14 +222,17 @@ def _asked(recipe: Recipe) -> set[str]:
 
 
 def _differing(recipe: Recipe, source: Source) -> dict[str, tuple[object, object]]:
-    """Options the recipe sets otherwise than the source: (source's, recipe's); not what follows from data."""
+    """Options the recipe sets otherwise than the source: (source's, recipe's).
+
+    Not what follows from data, and not what the model answers: another head is what transfer is for.
+    """
     if source.config is None:
         return {}
     both = {
         name: (getattr(source.config, name, None), getattr(recipe.model, name)) for name in _asked(recipe)
     }
-    sizes = data_sizes(recipe.model.type)
-    return {name: pair for name, pair in both.items() if name not in sizes and pair[0] != pair[1]}
+    free = (*data_sizes(recipe.model.type), *TASK)
+    return {name: pair for name, pair in both.items() if name not in free and pair[0] != pair[1]}
 
 
 def _keeps_head(parts: Parts, source: Source, state: Mapping[str, Tensor], head: str) -> bool:
