@@ -1,4 +1,4 @@
-"""`descent explain`: what a network looks at, and what a recurrent one remembers, as a figure."""
+"""`descent explain`: what a network looks at in images and texts, and what a recurrent one remembers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from descent.cli.explain_sequences import Asked, explain_sequence
+from descent.cli.explain_texts import AskedText, View, explain_text, list_text_layers, reads_text
 from descent.cli.inputs import images_of
-from descent.cli.places import find_run
+from descent.cli.places import find_run, split_example
 from descent.cli.terminal import note, print_json, print_table, print_text
 from descent.errors import UserError, unknown
-from descent.explain.names import SEQUENCES, TABLE, that
+from descent.explain.names import SEQUENCES, TABLE, TEXTS, that
 from descent.runs.figure import png
 
 if TYPE_CHECKING:
@@ -28,19 +29,46 @@ MethodName = Annotated[
     typer.Option(
         metavar="NAME",
         help=f"Of images: {', '.join(TABLE)}, or all that give one map an image. "
-        f"Of sequences: {', '.join(SEQUENCES)}.",
-        show_default="gradcam",
+        f"Of sequences: {', '.join(SEQUENCES)}. Of texts by a Transformer: {', '.join(TEXTS)}.",
+        show_default="gradcam; of texts attention",
     ),
 ]
 LayerName = Annotated[
-    str | None, typer.Option(metavar="NAME", help=f"For {', '.join(that('takes_layer'))}; see --list.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"For {', '.join(that('takes_layer'))}; see --list. Of texts also a block's number, or cross.",
+    ),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CLASS|TEXT",
+        help="The class or token to explain; for a model that writes a text, what it is to have written.",
+        show_default="the predicted one",
+    ),
+]
+Second = Annotated[str | None, typer.Option(metavar="TEXT", help="The second text, for a BERT.")]
+Heads = Annotated[list[int] | None, typer.Option("--head", metavar="N", help="Of texts: heads of attention.")]
+Rows = Annotated[
+    list[int] | None,
+    typer.Option("--row", metavar="N", help="Of texts: the tokens that look, or the one that answers."),
+]
+Top = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="For masked and logit-lens: the likeliest tokens.")
+]
+ViewName = Annotated[
+    View | None,
+    typer.Option(
+        help="How attention of texts is drawn.", show_default="grid; of one head map; in HTML lines"
+    ),
 ]
 
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Image files, folders of them, a recording, a series, or test:17 of the run's data.",
+        help="Image files, folders of them, a recording, a series, test:17 of the run's data, or a text.",
     ),
 ]
 Text = Annotated[
@@ -55,6 +83,18 @@ Units = Annotated[
 Against = Annotated[
     list[str] | None,
     typer.Option(metavar="RUN", help="For gradient-distance: a run to draw beside this one."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="The PNG to write; of texts also an SVG, HTML or JSON.", show_default="explain-METHOD.png"
+    ),
+]
+SanityCheck = Annotated[
+    bool,
+    typer.Option(
+        "--sanity", help="Check that the maps change when the weights are randomised; exit 1 if not."
+    ),
 ]
 
 
@@ -72,23 +112,18 @@ def explain(
     images: Inputs = None,
     method: MethodName = None,
     layer: LayerName = None,
-    target: Annotated[
-        str | None,
-        typer.Option(metavar="CLASS", help="The class to explain.", show_default="the predicted one"),
-    ] = None,
+    target: TargetName = None,
+    second: Second = None,
+    head: Heads = None,
+    row: Rows = None,
+    top: Top = None,
+    view: ViewName = None,
     text: Text = None,
     unit: Units = None,
     against: Against = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The PNG to write.", show_default="explain-METHOD.png")
-    ] = None,
+    out: Out = None,
     list_layers: Annotated[bool, typer.Option("--list", help="List the layers, and stop.")] = False,
-    sanity: Annotated[
-        bool,
-        typer.Option(
-            "--sanity", help="Check that the maps change when the weights are randomised; exit 1 if not."
-        ),
-    ] = False,
+    sanity: SanityCheck = False,
     checkpoint: Annotated[
         str, typer.Option(metavar="STEP", help="Which checkpoint: best, last, or a step.")
     ] = "best",
@@ -99,9 +134,19 @@ def explain(
     A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
     loaded = _load(run, checkpoint)
+    of_text = reads_text(str(getattr(loaded.config, "type", "")), method, images or [], text) and not sanity
     if list_layers:
-        _print_layers(loaded, as_json)
+        (list_text_layers if of_text else _print_layers)(loaded, as_json)
         return
+    if of_text and not (unit or against):
+        heads, rows = head or [], row or []
+        asked_text = AskedText(
+            method or "attention", images or [], text, second, target, layer, heads, rows, top, view
+        )
+        explain_text(loaded, asked_text, out, as_json)
+        return
+    if second or head or row or top or view:
+        raise UserError("--second, --head, --row, --top and --view are for Transformers over text")
     method = method or ("all" if sanity else "gradcam")
     out = png(out or f"explain-{'sanity' if sanity else method}.png")
     if _over_time(loaded, method, text) and not sanity:
@@ -206,7 +251,7 @@ def _print_layers(loaded: Loaded, as_json: bool) -> None:
 
 def _images(loaded: Loaded, run: str, words: Sequence[str]) -> tuple[Any, list[str], bool]:
     """Inputs of the model and their names; and whether a file that was named itself is broken."""
-    examples = [word for word in words if _is_example(word)]
+    examples = [word for word in words if split_example(word)]
     if not examples:
         return _read(loaded, words)
     if len(examples) < len(words):
@@ -248,11 +293,6 @@ def _files(path: Path) -> list[Path]:
     if not path.is_file():
         raise UserError(f"{path} is not a file", hint="give image files, folders of them, or test:NUMBER")
     return [path]
-
-
-def _is_example(word: str) -> bool:
-    split, colon, number = word.partition(":")
-    return bool(colon) and split in ("train", "validation", "test") and number.isdigit()
 
 
 def _examples(run: str, words: Sequence[str]) -> tuple[Any, list[str]]:

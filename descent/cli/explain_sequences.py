@@ -1,4 +1,4 @@
-"""`descent explain` of what reads over time: gates, states, units, saliency, the reach of gradients."""
+"""`descent explain` of what reads over time: gates, states, units, saliency, gradients' reach, alignment."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from descent.cli.places import find_run
-from descent.cli.terminal import print_json, print_text
+from descent.cli.places import data_of, find_run, split_example
+from descent.cli.terminal import note, print_json, print_text
 from descent.errors import UserError
 from descent.runs.figure import png
 
 if TYPE_CHECKING:
-    from descent.data import Dataset
     from descent.explain.distance import GradientDistance
     from descent.explain.recurrent import Trace
     from descent.explain.sequences import Steps
@@ -34,7 +33,7 @@ class Asked:
 
     Attributes:
         run: as it was typed.
-        words: an example such as test:17, or a file.
+        words: an example such as test:17, or a file; for alignment the text itself.
         text: to explain; empty where none is given.
         layer, units, target: as the options say.
         against: other runs to draw beside this one.
@@ -59,6 +58,8 @@ def explain_sequence(loaded: Loaded, asked: Asked, out: Path, as_json: bool) -> 
         facts = _distances(loaded, asked, out)
     elif asked.method == "saliency":
         facts = _saliency(loaded, asked, out)
+    elif asked.method == "alignment":
+        facts = _alignment(loaded, asked, out)
     else:
         facts = _views(loaded, asked, out)
     if as_json:
@@ -156,6 +157,28 @@ def _saliency(loaded: Loaded, asked: Asked, out: Path) -> dict[str, Any]:
     return facts if found.features is None else {**facts, "features": _plain(found.features)}
 
 
+def _alignment(loaded: Loaded, asked: Asked, out: Path) -> dict[str, Any]:
+    """Where a decoder looks in its source while it writes."""
+    from descent.explain.alignment import LONGEST, alignment
+
+    if not loaded.translates or loaded.tokenizer is None:
+        raise UserError(
+            f"{loaded.name or 'this model'} has no alignment to show",
+            expected="a run that learnt pairs of texts, by an encoder-decoder with attention",
+        )
+    text = asked.text if asked.text is not None else asked.words[0] if asked.words else ""
+    if asked.text is None and (not text or split_example(text)):
+        source = _steps(loaded, asked).batch["source"][0].tolist()
+        text = loaded.tokenizer.decode(source[: source.index(loaded.tokenizer.end)])
+    start = loaded.preparation["start"]
+    found = alignment(loaded.model, loaded.tokenizer, text, max_new_tokens=LONGEST - 1, start=start)
+    if len(found.target) == LONGEST - 1 and found.target[-1] != "end":
+        note(f"only the first {LONGEST - 1} tokens it writes")
+    found.draw(out)
+    sides = {"source": list(found.source), "target": list(found.target)}
+    return {"input": text, "text": found.text, **sides, "weights": _plain(found.weights.numpy())}
+
+
 def _target(loaded: Loaded, word: str) -> int:
     if loaded.labels and word in loaded.labels:
         return loaded.labels.index(word)
@@ -238,23 +261,13 @@ def _steps(loaded: Loaded, asked: Asked) -> Steps:
     split, colon, number = word.partition(":")
     if word and not (colon and number.isdigit()):
         return steps_of_file(loaded, Path(word))
-    dataset = _data_of(asked.run)
+    dataset = data_of(asked.run)
     split = split or ("validation" if "validation" in dataset.splits else "train")
     held = dataset.splits.get(split)
     if held is None or int(number or 0) >= held.whole:
         expected = ", ".join(f"{name}:0 to {s.whole - 1}" for name, s in dataset.splits.items())
         raise UserError("there is no such example", got=word, expected=expected)
     return steps_of_example(held, int(number or 0), loaded.tokenizer, word or f"{split}:0")
-
-
-def _data_of(where: str) -> Dataset:
-    from descent.runs.assemble import load_data
-    from descent.runs.run import Run
-
-    run = Run(find_run(where))
-    dataset, _ = load_data(run.recipe, run.tokenizer)
-    run.check_data(dataset)
-    return dataset
 
 
 def _plain(values: Any) -> Any:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from descent.cli.model import PANEL, Checkpoint, Json, ModelArgument, open_model
+from descent.cli.places import data_of, split_example
 from descent.cli.terminal import print_json, print_text
 from descent.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from descent.runs.loaded import Loaded
 
 Temperature = Annotated[
@@ -54,6 +57,11 @@ Stream = Annotated[bool, typer.Option(help="Print the text while it is written."
 Prompt = Annotated[str, typer.Option(metavar="TEXT", help="The text to go on from; - reads it from stdin.")]
 
 
+Chat = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="What a user says; a model taught to converse answers.")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     app.command(rich_help_panel=PANEL)(generate)
 
@@ -61,6 +69,7 @@ def add_to(app: typer.Typer) -> None:
 def generate(
     model: ModelArgument,
     prompt: Prompt = "",
+    chat: Chat = None,
     max_new_tokens: Length = 200,
     temperature: Temperature = None,
     top_k: TopK = None,
@@ -80,8 +89,9 @@ def generate(
 ) -> None:
     """Let a model write: the prompt and what follows it, what a text becomes, or music.
 
-    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file whose first bars it goes
-    on from. A model of pairs, such as a translator, prints what the prompt becomes.
+    A model of music writes a MIDI file and its piano roll; its prompt is a MIDI file, or a piece of the run's
+    data such as test:3, whose first bars it goes on from. A model of pairs, such as a translator, prints what
+    the prompt becomes.
     """
     if prompt == "-":
         prompt = sys.stdin.read()
@@ -89,9 +99,9 @@ def generate(
         raise UserError("--precision", got=precision, expected="fp32 or bf16")
     loaded = open_model(model, checkpoint, precision=precision)
     if loaded.preparation.get("kind") in ("frames", "voices"):
-        _refuse({"--beams": beams > 1, "--stop": bool(stop)}, "text")
+        _refuse({"--beams": beams > 1, "--stop": bool(stop), "--chat": chat is not None}, "text")
         given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
-        _compose(loaded, out, bars, prompt, {**_given(given), "seed": seed}, as_json)
+        _compose(loaded, model, out, bars, prompt, {**_given(given), "seed": seed}, as_json)
         return
     _refuse({"--out": out is not None, "--bars": bars != BARS}, "music")
     chosen = {
@@ -108,14 +118,7 @@ def generate(
         "stop": list(stop or ()),
         "sliding": sliding,
     }
-    if stream and beams == 1 and not as_json:
-        pieces = loaded.stream(prompt, **settings)  # what is wrong shows before anything is printed
-        print_text("" if loaded.translates else prompt, end="")
-        for piece in pieces:
-            print_text(piece, end="")
-        print_text("")
-    else:
-        _write_at_once(loaded, prompt, {**settings, "beams": beams}, as_json)
+    _write(loaded, prompt, chat, settings, beams, stream and not as_json, as_json)
 
 
 def _refuse(given: dict[str, bool], kind: str) -> None:
@@ -130,12 +133,18 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _compose(
-    loaded: Loaded, out: Path | None, bars: int, prompt: str, settings: dict[str, Any], as_json: bool
+    loaded: Loaded,
+    model: str,
+    out: Path | None,
+    bars: int,
+    prompt: str,
+    settings: dict[str, Any],
+    as_json: bool,
 ) -> None:
     """Writes music into a file beside its picture, and prints their paths."""
-    from descent.runs.piano_roll import compose, opening
+    from descent.runs.piano_roll import compose
 
-    beginning = opening(prompt, loaded.preparation) if prompt else None
+    beginning = _beginning(loaded, model, prompt) if prompt else None
     target = out or Path(f"{Path(loaded.name).name or 'tune'}.mid")
     tune = compose(loaded.model, loaded.preparation, target, bars=bars, prompt=beginning, **settings)
     if as_json:
@@ -145,15 +154,43 @@ def _compose(
         print_text(f"{tune.midi}\n{tune.picture}")
 
 
-def _write_at_once(loaded: Loaded, prompt: str, settings: dict[str, Any], as_json: bool) -> None:
+def _beginning(loaded: Loaded, model: str, prompt: str) -> np.ndarray:
+    """The first bars of a MIDI file, or of a piece of the run's data."""
+    from descent.runs.piano_roll import opening, opening_of
+
+    piece = split_example(prompt)
+    return opening_of(data_of(model), *piece) if piece else opening(prompt, loaded.preparation)
+
+
+def _write(
+    loaded: Loaded,
+    prompt: str,
+    chat: str | None,
+    settings: dict[str, Any],
+    beams: int,
+    stream: bool,
+    as_json: bool,
+) -> None:
+    """Prints what a model writes: after the prompt, or as the answer to what a user says."""
+    if chat is not None and prompt:
+        raise UserError("--prompt is gone on from, --chat is answered: give one of them")
+    said = prompt if chat is None else [{"role": "user", "content": chat}]
+    echo = "" if loaded.translates or chat is not None else prompt
+    if stream and beams == 1:
+        pieces = loaded.stream(said, **settings)  # what is wrong shows before anything is printed
+        print_text(echo, end="")
+        for piece in pieces:
+            print_text(piece, end="")
+        print_text("")
+        return
     started = time.monotonic()
-    done = loaded.complete([prompt], **settings)[0]
+    done = loaded.complete([said], **settings, beams=beams)[0]
     if not as_json:
-        print_text(done.text if loaded.translates else prompt + done.text)
+        print_text(echo + done.text)
         return
     print_json(
         {
-            "prompt": prompt,
+            "prompt": prompt if chat is None else chat,
             "text": done.text,
             "reason": done.reason,
             "tokens": done.tokens,

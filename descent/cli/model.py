@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from descent.cli.findings import FINDING_KINDS, read_findings
 from descent.cli.inputs import read_inputs
 from descent.cli.places import find_run
 from descent.cli.predictions import print_predictions
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
+from descent.cli.texts import TEXT_KINDS, read_texts
 from descent.errors import UserError, unknown
 from descent.runs.layout import is_run
 from descent.runs.progress import format_metric
@@ -104,29 +106,42 @@ def _print_evaluation(run: Run, split: str, evaluation: Evaluation) -> None:
 def predict(
     model: ModelArgument,
     inputs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="FILE|FOLDER|NAME=VALUE",
             help="Images or recordings, or folders of them; rows: a CSV or JSON file, or name=value words; "
-            "a series: its CSV.",
+            "a series: its CSV; texts, questions or queries: a CSV, JSON or .txt file.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="A text, in place of a file of texts.")] = None,
+    text2: Annotated[str | None, typer.Option(help="The second text, for a model of pairs.")] = None,
+    question: Annotated[str | None, typer.Option(help="A question, beside --context.")] = None,
+    context: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The text that the answer is looked for in.")
+    ] = None,
+    query: Annotated[str | None, typer.Option(help="What documents are looked for.")] = None,
     top: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="So many of the most probable classes.", show_default="3, in JSON all"
+            metavar="N",
+            min=1,
+            help="So many of the most probable classes, or of the best documents.",
+            show_default="3, in JSON all",
         ),
     ] = None,
     checkpoint: Checkpoint = "best",
     as_json: Json = False,
 ) -> None:
-    """Predict the class of images or recordings, the class or value of rows, or how a series goes on.
+    """Predict the class of images, recordings or texts, the names in a text, the class or value of rows,
+    how a series goes on, the answer to a question in a text, or the documents that answer a query.
 
     A broken file is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
     loaded = open_model(model, checkpoint)
-    items = read_inputs(inputs, str(loaded.preparation.get("kind", "")))
-    if isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
+    inputs, typed = inputs or [], [one for one in (text, text2) if one is not None]
+    items = _inputs(loaded.preparation, inputs, typed, (question, context, query))
+    if inputs and isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
         _check_names(items[0][1], loaded.preparation)
     names, broken = [name for name, _ in items], []
 
@@ -145,6 +160,27 @@ def predict(
         raise UserError(f"none of {len(broken):,} files could be read")
     if any(str(Path(word)) in broken for word in inputs):
         raise typer.Exit(1)
+
+
+def _inputs(
+    preparation: Mapping[str, Any],
+    inputs: list[str],
+    typed: list[str],
+    asked: tuple[str | None, Path | None, str | None],
+) -> list[tuple[str, Any]]:
+    """What is asked about, each input with its name."""
+    kind = str(preparation.get("kind", ""))
+    if kind in FINDING_KINDS:
+        return read_findings(kind, inputs, *asked)
+    if asked != (None, None, None):
+        raise UserError("--question and --query are for models that find things", got=kind or "another model")
+    if kind in TEXT_KINDS:
+        return read_texts(inputs, typed, preparation)
+    if typed:
+        raise UserError("--text is for a model of texts", got=f"a model of {kind or 'unknown data'}")
+    if not inputs:
+        raise UserError("nothing to predict", expected="a file, a folder, or name=value words")
+    return read_inputs(inputs, kind)
 
 
 def verify(model: ModelArgument, as_json: Json = False) -> None:
@@ -173,6 +209,9 @@ def export(
     run: RunArgument,
     out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="RUN/export")] = None,
     checkpoint: Checkpoint = "best",
+    shard_size: Annotated[
+        float, typer.Option(metavar="GB", min=1e-6, help="The most of the weights that a file holds.")
+    ] = 5.0,
 ) -> None:
     """Write a run's model in the Hugging Face layout; prints the folder."""
     folder, which = find_run(run), _which(checkpoint)
@@ -181,7 +220,7 @@ def export(
         raise UserError(f"{target} exists and is not empty", hint="choose another folder with --out")
     from descent import api
 
-    api.export(folder, target, which)
+    api.export(folder, target, which, shard_bytes=int(shard_size * 1e9))
     print_text(str(target))
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from descent.cli.terminal import note
 from descent.errors import UserError, nearest, unknown
 from descent.recipes import CATALOG
 from descent.runs.layout import RECIPE_FILE, is_run
 
-__all__ = ["check_recipe", "complete_recipe", "find_run", "runs_below"]
+if TYPE_CHECKING:
+    from descent.data import Dataset
+
+__all__ = ["check_recipe", "complete_recipe", "data_of", "find_run", "runs_below", "split_example"]
 
 DEPTH = 3
 DEFAULT_ROOT = Path("runs")
@@ -57,3 +61,25 @@ def find_run(text: str | Path) -> Path:
     raise UserError(
         what, hint=f"did you mean {near}?" if near else "`descent runs list` shows the runs there are"
     )
+
+
+def data_of(where: str) -> Dataset:
+    """The data a run was trained on.
+
+    Raises:
+        UserError: there is no such run, or its data has changed since.
+    """
+    from descent.runs.assemble import load_data
+    from descent.runs.run import Run
+
+    run = Run(find_run(where))
+    dataset, _ = load_data(run.recipe, run.tokenizer)
+    run.check_data(dataset)
+    return dataset
+
+
+def split_example(word: str) -> tuple[str, int] | None:
+    """The split and the number of an example such as test:17, counted from 0; None for any other word."""
+    split, colon, number = word.partition(":")
+    known = bool(colon) and split in ("train", "validation", "test") and number.isdecimal()
+    return (split, int(number)) if known else None

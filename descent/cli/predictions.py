@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from descent.cli.findings import answer_line
 from descent.cli.terminal import print_text
 from descent.runs.figure import percent
 from descent.runs.metrics import finite
@@ -57,6 +58,10 @@ def _heading(result: dict[str, Any], widths: tuple[int, int]) -> str:
     if "forecast" in result:
         names = [name for name in result["forecast"][0] if name not in ("time", "quantiles")]
         return "  ".join([_filled("time", TIME), *(name.rjust(NUMBER) for name in names)])
+    if "entities" in result:
+        return f"{_filled('input', widths[0])}  names"
+    if "answer" in result or "ranked" in result:
+        return f"{_filled('input', widths[0])}  {'answer' if 'answer' in result else 'best documents'}"
     if "text" in result:
         return f"{_filled('input', widths[0])}  heard"
     if "label" not in result:
@@ -68,13 +73,21 @@ def _line(result: dict[str, Any], widths: tuple[int, int], top: int) -> str:
     if "forecast" in result:
         return "\n".join(map(_step, result["forecast"]))
     name = _filled(result["input"], widths[0])
+    if "entities" in result:
+        return f"{name}  {', '.join(_one_name(one) for one in result['entities'])}".rstrip()
     if "text" in result:
         return f"{name}  {result['text']}"
+    if "answer" in result or "ranked" in result:
+        return f"{name}  {answer_line(result, top)}".rstrip()
     if "label" not in result:
         return f"{name}  {_value(result['value'])}"
     others = ", ".join(f"{label} {percent(share)}" for label, share in _ranked(result)[1:top])
     share = percent(result["probability"])
     return f"{name}  {_filled(result['label'], widths[1])}  {share:>11}  {others}".rstrip()
+
+
+def _one_name(entity: dict[str, Any]) -> str:
+    return f"{entity['text']} ({entity['type']})"
 
 
 def _step(row: dict[str, Any]) -> str:
@@ -84,6 +97,8 @@ def _step(row: dict[str, Any]) -> str:
 
 
 def _cut(result: dict[str, Any], top: int | None) -> dict[str, Any]:
+    if top is not None and "ranked" in result:
+        return {**result, "ranked": result["ranked"][:top]}
     if top is None or "probabilities" not in result:
         return result
     return {**result, "probabilities": dict(_ranked(result)[:top])}

@@ -16,7 +16,7 @@ from descent.cli.terminal import note, print_json, print_pairs, print_table, pri
 from descent.config import flat, read_toml
 from descent.errors import CorruptArtifact, LockedRun, UserError
 from descent.runs.layout import METRICS_FILE, RECIPE_FILE, check_removable
-from descent.runs.metrics import HIGHER_IS_BETTER, read_metrics, series, sparkline
+from descent.runs.metrics import higher_is_better, read_metrics, series, sparkline
 from descent.runs.progress import format_bytes, format_metric, format_seconds, printable
 
 ABSENT = "-"
@@ -217,7 +217,7 @@ def _best(lines: list[dict[str, Any]], metric: str) -> tuple[int | None, float |
     steps, values = series(lines, "evaluation", metric, "validation")
     if not steps:
         return None, None
-    pick = max if metric in HIGHER_IS_BETTER else min
+    pick = max if higher_is_better(metric) else min
     return pick(zip(steps, values, strict=True), key=lambda pair: pair[1])
 
 

@@ -2,8 +2,9 @@
 
 The folder in `DESCENT_DATA` comes first (`DESCENT_DATA/<set>/<file>`), then the cache in the
 user's cache folder, then the network, into a `.part` file that takes its name only when its size
-and checksum are right. Every address and every redirect is https, but for the http addresses that
-the registry itself gives, which it does only for files whose SHA-256 it knows.
+and checksum are right, or, where no sum is published, what is in it. Every address and every
+redirect is https, but for the http addresses that the registry itself gives, which it does only for
+files whose SHA-256 it knows.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -54,7 +56,7 @@ def present(entry: Entry, file: File) -> Path | None:
             _check(own, file, "the file in DESCENT_DATA")
             return own
     cached = _place(cache_folder(), entry, file)
-    return cached if cached.is_file() and _fault(cached, file) is None else None
+    return cached if cached.is_file() and _right(cached, file) else None
 
 
 def obtain(entry: Entry, file: File, progress: bool | Report = True, *, download: bool = True) -> Path:
@@ -161,7 +163,7 @@ def _fault(path: Path, file: File) -> tuple[str, str] | None:
     if file.bytes and size != file.bytes:
         return f"{size:,} bytes", f"{file.bytes:,} bytes"
     if not file.checksum:
-        return None  # the reader of the entry checks what is in it
+        return None  # what is in it is checked instead
     algorithm, _, expected = file.checksum.partition(":")
     with path.open("rb") as source:
         digest = hashlib.file_digest(
@@ -176,6 +178,17 @@ def _check(path: Path, file: File, what: str) -> None:
         raise CorruptArtifact(
             f"{what} is not {file.name} as it was published: {path}", got=fault[0], expected=fault[1]
         )
+    if file.content:
+        module, _, function = file.content.partition(".")
+        getattr(import_module(f"descent.data.{module}"), function)(path)
+
+
+def _right(path: Path, file: File) -> bool:
+    try:
+        _check(path, file, "the cached file")
+    except CorruptArtifact:
+        return False
+    return True
 
 
 def _sync(path: Path) -> None:

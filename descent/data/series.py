@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from descent.data.clock import Times, calendar, rounds
+from descent.data.clock import Times, calendar, rounds, written
 from descent.data.dataset import Batch, Dataset, Indices, Split
 from descent.data.registry import Entry
 from descent.data.series_config import SeriesData
@@ -94,7 +94,8 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
     """A series as a dataset; see `SeriesData` for what the options mean.
 
     Raises:
-        UserError: the file cannot be read as a series, or a part is too short for one window.
+        UserError: the file cannot be read as a series, or a part is too short for one window or holds no
+            value to forecast.
     """
     name = config.source or Path(str(config.path)).name
     columns = _read(config, item, files)
@@ -133,6 +134,7 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
         horizon=config.horizon,
         season=preparation["season"],
     )
+    _check_targets(series, columns.where)
     splits: dict[str, Split] = {part: SeriesSplit(series, part) for part in series.parts}
     about = ", ".join(f"{part} {size:,}" for part, size in zip(NAMES, sizes, strict=True))
     return Dataset(
@@ -254,6 +256,18 @@ def _rows(sizes: tuple[int, int, int], history: int) -> dict[str, tuple[int, int
     starts = [history, ends[0], ends[1]]
     parts = zip(NAMES, starts, ends, sizes, strict=True)
     return {name: (start, end) for name, start, end, size in parts if size}
+
+
+def _check_targets(series: Series, where: str) -> None:
+    """Refuses a part in which every target was filled in: nothing would be learnt from it, or scored."""
+    for part, (start, end) in series.parts.items():
+        if not series.there[start:end].any():
+            first, last = written(series.times[start]), written(series.times[end - 1])
+            raise UserError(
+                f"{where}: the {part} part holds no value of {', '.join(series.names)}",
+                got=f"{end - start:,} rows from {first} to {last}, all of them missing",
+                hint="choose other shares with data.validation and data.test",
+            )
 
 
 def _statistics(

@@ -18,12 +18,13 @@ SOUNDS = (
         "CC BY-SA 4.0",
         "Z. Jackson et al., Free Spoken Digit Dataset, https://github.com/Jakobovski/free-spoken-digit-dataset",
         (
-            # A server packs this archive anew, so that no sum of its bytes is published: the reader checks
-            # the recordings. A plain tar of the folder `recordings` is taken as well.
+            # A server packs this archive anew, so that no sum of its bytes is published: the recordings in it
+            # are checked. A plain tar of the folder `recordings` is taken as well.
             File(
                 "recordings.tar",
                 (f"https://github.com/Jakobovski/free-spoken-digit-dataset/archive/{_FSDD}.tar.gz",),
                 0,
+                content="soundsets.fsdd_recordings",
             ),
         ),
     ),

@@ -19,7 +19,7 @@ from descent.data.soundfiles import look, read_sound, sound_files
 from descent.data.splits import NAMES, file_key
 from descent.errors import CorruptArtifact, UserError
 
-__all__ = ["SETS", "Sounds", "read_own"]
+__all__ = ["SETS", "Sounds", "fsdd_recordings", "read_own"]
 
 Numbers = NDArray[np.int64]
 
@@ -27,6 +27,9 @@ _FASTEST = 16_000
 _THREADS = 4
 _SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 _RECORDINGS = 50
+_FSDD_LISTED = [
+    (digit, speaker, number) for digit in range(10) for speaker in _SPEAKERS for number in range(_RECORDINGS)
+]
 _FSDD_CONTENT = "fed1719db188f40ffb81efe9ff170e5885c96777271e86e7900d0754c5993cff"
 _FSDD_RATE = 8000
 _LARGEST_WAV = 100_000
@@ -57,24 +60,19 @@ class Sounds:
     notes: tuple[str, ...] = ()
 
 
-def _fsdd(files: list[Path], config: SoundData) -> Sounds:
+def fsdd_recordings(path: Path) -> dict[str, bytes]:
     """`recordings/{digit}_{speaker}_{n}.wav` in a tar, or in the folder of a repository's packed archive.
 
     Whichever it is, the recordings themselves must be the published ones: one SHA-256 over those of all,
     by name.
+
+    Raises:
+        CorruptArtifact: it is no such archive, or they are not.
     """
-    path = files[0]
-    listed = [
-        (digit, speaker, number)
-        for digit in range(10)
-        for speaker in _SPEAKERS
-        for number in range(_RECORDINGS)
-    ]
-    names = [f"recordings/{digit}_{speaker}_{number}.wav" for digit, speaker, number in listed]
-    wanted = dict.fromkeys(names, _LARGEST_WAV)
+    wanted = {f"recordings/{digit}_{who}_{number}.wav": _LARGEST_WAV for digit, who, number in _FSDD_LISTED}
     members = tar_members(path, wanted, _LARGEST_ARCHIVE, rooted=is_packed(path))
     content = hashlib.sha256()
-    for name in sorted(names):
+    for name in sorted(wanted):
         content.update(hashlib.sha256(members[name]).digest())
     if content.hexdigest() != _FSDD_CONTENT:
         raise CorruptArtifact(
@@ -82,8 +80,13 @@ def _fsdd(files: list[Path], config: SoundData) -> Sounds:
             got=f"sha256 {content.hexdigest()}",
             expected=f"sha256 {_FSDD_CONTENT} over those of all",
         )
+    return {name: members[name] for name in wanted}
+
+
+def _fsdd(files: list[Path], config: SoundData) -> Sounds:
+    members, listed = fsdd_recordings(files[0]), _FSDD_LISTED
     rate = config.rate or _FSDD_RATE
-    read = [read_sound(members[name], rate, config.longest, name) for name in names]
+    read = [read_sound(data, rate, config.longest, name) for name, data in members.items()]
     numbers = np.array([number for _, _, number in listed])
     return Sounds(
         [samples for samples, _ in read],

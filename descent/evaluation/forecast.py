@@ -11,6 +11,7 @@ from torch import nn
 
 from descent.data.dataset import Split
 from descent.data.series import Series, windows_of
+from descent.errors import UserError
 from descent.evaluation.baselines import BASELINES, forecasts
 from descent.evaluation.result import Evaluation
 from descent.objectives.forecast import Forecast, forecast_loss, forecast_of
@@ -50,9 +51,13 @@ def score(
 
     Args:
         split: of a time series; every window is scored.
+
+    Raises:
+        UserError: no target is there in the whole split.
     """
     split = windows_of(split)
     series = split.series
+    _check_targets(series, split.part)
     scale = _naive_errors(series)
     sums = _Sums(series, scale)
     loss, inside, width = 0.0, 0, 0.0
@@ -78,7 +83,7 @@ def score(
     if own is None:
         own = {f"mse_{name}": sums_of.means()["mse"] for name, sums_of in baselines.items()}
         _scored[split] = own
-    count = max(sums.count, 1)
+    count = sums.count
     values = {"loss": loss / count, **sums.means(), **own}
     if quantiles:
         values |= {"coverage": inside / count, "width": width / count}
@@ -114,6 +119,14 @@ class _Sums:
     def means(self) -> dict[str, float]:
         counts = {name: self.scaled if name == "mase" else self.count for name in ERRORS}
         return {name: self.totals[name] / counts[name] if counts[name] else float("nan") for name in ERRORS}
+
+
+def _check_targets(series: Series, part: str) -> None:
+    if not series.there[slice(*series.parts[part])].any():
+        raise UserError(
+            f"nothing to score: in the {part} part every value of {', '.join(series.names)} is missing",
+            hint="score another part, or give data in which some of these values are there",
+        )
 
 
 def _naive_errors(series: Series) -> Float[np.ndarray, " targets"]:

@@ -5,6 +5,7 @@ Legend: T written tokens, S tokens of the source.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,13 @@ class Alignment:
 
 
 def alignment(
-    model: Any, tokenizer: Tokenizer, text: str, target: str | None = None, *, max_new_tokens: int = 128
+    model: Any,
+    tokenizer: Tokenizer,
+    text: str,
+    target: str | None = None,
+    *,
+    max_new_tokens: int = 128,
+    start: Sequence[int] = (),
 ) -> Alignment:
     """The alignment of one text and what the model writes for it, greedily, or a target that is given.
 
@@ -63,6 +70,7 @@ def alignment(
         text: the source.
         target: read by teacher forcing in place of what the model would write.
         max_new_tokens: the most it writes.
+        start: what the decoder begins with; the tokenizer's end mark when empty.
 
     Raises:
         UserError: the model has no attention over a source.
@@ -75,18 +83,18 @@ def alignment(
         )
     if target is None:
         settings = Settings(temperature=0.0, max_new_tokens=max_new_tokens)
-        (written,) = translate(model, [text], tokenizer, settings)
+        (written,) = translate(model, [text], tokenizer, settings, start=start)
         tokens, ended = written.tokens, written.reason == "stop"
     else:
         tokens, ended = tokenizer.encode(target), True
     source, shown = source_ids(text, tokenizer), [*tokens, *[tokenizer.end] * ended]
-    device = device_of(model)
+    begun, device = list(start) or [tokenizer.end], device_of(model)
     with at_rest(model), torch.no_grad():
         weights_1TS = model.attention_weights(
             torch.tensor([source], device=device),
             torch.tensor([len(source)], device=device),
-            torch.tensor([[tokenizer.end, *shown[:-1]]], device=device),
-        )
+            torch.tensor([[*begun, *shown[:-1]]], device=device),
+        )[:, len(begun) - 1 :]
     return Alignment(
         tuple(_read(tokenizer, index) for index in source),
         tuple(_read(tokenizer, index) for index in shown),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["METHODS", "SEQUENCES", "TABLE", "Method", "that"]
+__all__ = ["METHODS", "SEQUENCES", "TABLE", "TEXTS", "Method", "that"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,21 @@ SEQUENCES = {
     "units": "Units over the text",
     "saliency": "Saliency",
     "gradient-distance": "How far back the gradient reaches",
+    "alignment": "Alignment",
 }
 """The views of a model that reads over time, and their titles; saliency has one for images, too."""
+
+TEXTS = {
+    "attention": "Attention",
+    "rollout": "Attention rollout",
+    "gradient-attention": "Gradient times attention",
+    "masked": "Hidden words",
+    "logit-lens": "Logit lens",
+    "saliency": "Saliency",
+    "gradient-input": "Gradient times input",
+    "integrated-gradients": "Integrated gradients",
+}
+"""The views of a Transformer over text, and their titles; some have others for images, or over time."""
 
 
 def that(trait: str) -> tuple[str, ...]:

@@ -106,6 +106,8 @@ def sample_voices(
 ) -> Voices:
     """What follows a prompt, or a new piece, step by step in all voices, until it ends or `steps` are full.
 
+    A model of a limited context (a GPT) writes the whole steps that it has room for.
+
     Args:
         model: a language model of these voices.
         preparation: of the data it was trained on.
@@ -124,7 +126,8 @@ def sample_voices(
     chosen = Settings.read({**settings, "max_new_tokens": steps * count, "stop_ids": [END]}, where="generate")
     ids = [END] if prompt is None else [END, *_encoded(prompt, preparation)]
     found = generate(model, [ids], chosen, allowed=voice_rule(preparation, len(ids)))
-    drawn = np.array(found[0].tokens, dtype=np.int64).reshape(-1, count)
+    tokens = found[0].tokens
+    drawn = np.array(tokens[: len(tokens) // count * count], dtype=np.int64).reshape(-1, count)
     return pitches_of(drawn, preparation["lowest"])
 
 

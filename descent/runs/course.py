@@ -48,6 +48,8 @@ class Course:
         lines = read_metrics(folder / "metrics.jsonl")
         _, seconds = series(lines, "step", "seconds")
         self._earlier = seconds[-1] if seconds else 0.0
+        told = [line for line in lines if line.get("event") == "warning"]
+        self._told = {(line.get("kind"), line.get("layer")) for line in told}
         scored, self._scores = series(lines, "evaluation", self.plan.metric, self.split)
         self._mark_best(scored)
         self._scored_at = -1
@@ -87,7 +89,13 @@ class Course:
         return enough or self.interrupt.number is not None
 
     def _warn(self, warning: GradientWarning) -> None:
-        """Records a gradient that explodes or vanishes; one that is clipped needs nobody's attention."""
+        """Records a gradient that explodes or vanishes; one that is clipped needs nobody's attention.
+
+        The watch begins anew when a run is resumed; what the log has already is not told again.
+        """
+        if (warning.kind, warning.layer) in self._told:
+            return
+        self._told.add((warning.kind, warning.layer))
         self.log.append("warning", **asdict(warning))
         if not warning.clipped:
             self.progress.note(f"warning: {warning.message}")

@@ -113,16 +113,16 @@ def opening(path: Path | str, preparation: Mapping[str, Any], bars: int = 4) -> 
 
 
 def opening_of(dataset: Dataset, split: str, number: int, bars: int = 4) -> np.ndarray:
-    """The first bars of a piece of the data, counted from 1."""
+    """The first bars of a piece of the data, counted from 0."""
     grid = _grid(dataset.preparation)
     found = dataset.splits.get(split)
     if not isinstance(found, PieceSplit):
         raise UserError(
             f"{dataset.name} has no split {split!r}", expected="one of " + ", ".join(dataset.splits)
         )
-    if not 1 <= number <= found.whole:
-        raise UserError(f"no such piece of {split}", got=number, expected=f"1 to {found.whole}")
-    return found.pieces[number - 1][: bars * BEATS * GRIDS[grid]]
+    if not 0 <= number < found.whole:
+        raise UserError(f"no such piece of {split}", got=number, expected=f"0 to {found.whole - 1}")
+    return found.pieces[number][: bars * BEATS * GRIDS[grid]]
 
 
 def draw_roll(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from descent.runs.figure import drawing, headline, save
-from descent.runs.metrics import HIGHER_IS_BETTER, series
+from descent.runs.metrics import higher_is_better, series
 from descent.runs.progress import SHARES, format_count, format_metric, format_seconds
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _choose_scale(axes: Axes, curves_drawn: list[np.ndarray]) -> None:
 
 
 def _mark_best(axes: Axes, steps: list[int], values: list[float], name: str) -> None:
-    best = int(np.argmax(values) if name in HIGHER_IS_BETTER else np.argmin(values))
+    best = int(np.argmax(values) if higher_is_better(name) else np.argmin(values))
     step, value = steps[best], values[best]
     axes.plot([step], [value], marker="*", color=BEST, markersize=12, linestyle="none", zorder=5)
     late = step > (steps[0] + steps[-1]) / 2

@@ -156,3 +156,20 @@ def test_files_that_are_no_series(tmp_path: Path):
         (tmp_path / "s.txt").write_text("x")
         with pytest.raises(UserError, match=message):
             load_series(SeriesData(path=str(tmp_path / name)), None, [])
+
+
+@pytest.mark.parametrize(("part", "start", "end"), [("train", 6, 41), ("validation", 41, 48)])
+def test_a_part_without_any_target_is_refused(tmp_path: Path, part: str, start: int, end: int):
+    """Of 60 rows 41 are trained on, after a history of 6; the next 7 validate, and the last 12 test."""
+
+    def loaded(blank: range) -> Dataset:
+        lines = [line.split(",")[0] + ",,3" if n in blank else line for n, line in enumerate(rows())]
+        return load(tmp_path, lines, targets=("a",), inputs=("b",), validation=0.15, test=0.2)
+
+    with pytest.raises(
+        UserError, match=rf"s.csv: the {part} part holds no value of a\n(.|\n)*data.validation"
+    ):
+        loaded(range(start, end))
+    for less in (range(start + 1, end), range(start, end - 1)):
+        split = loaded(less).splits[part]
+        assert split.gather(np.arange(len(split)))["targets"].isfinite().any()

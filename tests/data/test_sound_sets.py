@@ -13,8 +13,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from sound_toys import tone, wav, write_folder
 
-from descent.data import soundsets
-from descent.data.registry import entry
+from descent.data import download, soundsets
+from descent.data.registry import entry, locate
 from descent.data.sound import load_sound
 from descent.data.sound_config import SoundData
 from descent.data.soundsets import SETS, read_own
@@ -123,6 +123,36 @@ def test_other_recordings_are_refused(
     alter(published)
     with pytest.raises(CorruptArtifact, match=words):
         SETS["fsdd"]([_pack(tmp_path / "recordings.tar", published)], SoundData(source="fsdd"))
+
+
+def test_only_the_published_recordings_stay_in_the_cache(
+    tmp_path: Path, published: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = _pack(tmp_path / "good", published, "folder-1a2b3c/").read_bytes()
+    _alter(published)
+    other = _pack(tmp_path / "other", published, "folder-1a2b3c/").read_bytes()
+    sent: list[bytes] = []
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("DESCENT_DATA", raising=False)
+    monkeypatch.setattr(download, "_stream", lambda url, output, *_: output.write_bytes(sent.pop()))
+    for bad in (other, good[:-5000], b"not found"):
+        sent.append(bad)
+        with pytest.raises(UserError, match=r"recordings\.tar could not be downloaded"):
+            locate("fsdd", False)
+        assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    sent.append(good)
+    (path,) = locate("fsdd", False)
+    assert locate("fsdd", False, download=False) == [path]
+    path.write_bytes(other)  # as an earlier version may have left it there
+    sent.append(good)
+    assert locate("fsdd", False)[0].read_bytes() == good
+    own = tmp_path / "own" / "fsdd" / "recordings.tar"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(other)
+    monkeypatch.setenv("DESCENT_DATA", str(tmp_path / "own"))
+    with pytest.raises(CorruptArtifact, match="not the published ones"):
+        locate("fsdd", False)
+    assert sent == []
 
 
 def test_links_bombs_and_cut_archives_are_refused(tmp_path: Path, published: dict[str, bytes]) -> None:

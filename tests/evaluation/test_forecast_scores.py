@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,20 @@ def test_the_baselines_are_scored_beside_it_and_once(split: SeriesSplit, monkeyp
     true, _ = everything(split, Drift())
     last = split.series.values[split.first + np.arange(len(split)) - 1][:, None].astype(np.float64)
     assert flat == pytest.approx(np.nanmean(np.square(true - last)), rel=1e-6)
+
+
+def test_a_part_without_any_target_is_no_perfect_score(split: SeriesSplit):
+    start, end = split.series.parts["test"]
+    there = split.series.there.copy()
+    there[start:end] = False
+    for spared in ((), (end - 1,)):
+        there[list(spared), 1] = True
+        bare = SeriesSplit(replace(split.series, there=there), "test")
+        if spared:
+            assert score(Drift(), Forecast(), bare, 8).examples == 1
+            continue
+        with pytest.raises(UserError, match="in the test part every value of a, b is missing"):
+            score(Drift(), Forecast(), bare, 8)
 
 
 def test_only_series_are_forecast():

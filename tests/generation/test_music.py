@@ -10,6 +10,7 @@ from descent.data.music_splits import END, REST, pitches_of, tokens_of
 from descent.errors import UserError
 from descent.generation import Settings, generate
 from descent.generation.music import FrameSettings, sample_frames, sample_voices, voice_rule
+from descent.models.gpt import GPT, GPTConfig
 from descent.models.rnn import RNN, RNNConfig
 
 FRAMES = {"kind": "frames", "grid": "quarter", "keys": [30, 50], "most": 4}
@@ -103,6 +104,18 @@ def test_voices_are_a_function_of_the_seed_and_in_their_ranges(spread):
     assert all((line <= high).all() for line, (_, high) in zip(first.T, VOICES["ranges"], strict=True))
     assert np.array_equal(first, sample_voices(model, VOICES, 20, seed=1))
     assert not np.array_equal(first[:5], sample_voices(model, VOICES, 20, seed=2)[:5])
+
+
+def test_a_model_of_a_limited_context_writes_the_whole_steps_it_has_room_for():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(depth=1, dim=16, heads=2, context=30, vocab_size=48)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.1)
+    drawn = sample_voices(model, VOICES, 100, seed=1)
+    assert drawn.shape == (7, 4), "1 token begins the piece, 28 are steps, and the 30th would be half of one"
+    whole = sample_voices(model, VOICES, 5, seed=1)
+    assert np.array_equal(drawn[:5], whole)
 
 
 @pytest.mark.parametrize("prompt", [[[70, 60, 50]], [[90, 60, 50, 40]], [[70, 60, 50, 30]]])

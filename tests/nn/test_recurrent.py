@@ -225,6 +225,38 @@ def test_padding_never_matters(cell: Cell, both: bool):
 
 @each_cell
 @each_way
+@pytest.mark.parametrize("known", [{}, {"resets": resets()}], ids=["plain", "resets"])
+@pytest.mark.parametrize("path", ["fused", "readable", "peephole"])
+def test_a_row_without_steps_leaves_its_state_as_it_was(
+    cell: Cell, both: bool, known: dict[str, Tensor], path: str, monkeypatch: pytest.MonkeyPatch
+):
+    if path == "peephole" and cell != "lstm":
+        pytest.skip("peepholes belong to the LSTM")
+    made = layers(cell, bidirectional=both, peephole=path == "peephole")
+    x, state = drawn(made)
+    if path == "readable":
+        readably(monkeypatch)
+    outputs, ends = made(x, state, lengths=torch.tensor([4, 0, 7]), **known)
+    assert not outputs[1].any()
+    for name, end in ends.items():
+        assert torch.equal(end[1], state[name][1])
+        (by_start,) = torch.autograd.grad(end[1].sum(), [state[name]], retain_graph=True)
+        expected = torch.zeros_like(by_start)
+        expected[1] = 1
+        assert torch.equal(by_start, expected)
+    by_inputs = gradients(outputs, ends, {"inputs": x})["inputs"]
+    assert not by_inputs[1].any()
+    others = [0, 2]
+    alone, others_end = made(
+        x[others], {k: v[others] for k, v in state.items()}, lengths=torch.tensor([4, 7]),
+        **{k: v[others] for k, v in known.items()},
+    )  # fmt: skip
+    assert_close(outputs[others], alone, **DOUBLE)
+    close({k: v[others] for k, v in ends.items()}, others_end, **DOUBLE)
+
+
+@each_cell
+@each_way
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 def test_what_a_reset_parts_is_as_if_alone(cell: Cell, both: bool, lengths: Tensor | None):
     made = layers(cell, bidirectional=both)

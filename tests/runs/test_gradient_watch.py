@@ -15,6 +15,7 @@ from descent.nn.recurrent import Recurrent
 from descent.objectives.objective import Objective
 from descent.runs.metrics import MetricsLog, read_metrics
 from descent.runs.run import Run
+from descent.runs.train import fork, resume
 from descent.runs.train import train as train_recipe
 from descent.training.gradients import JUMP, GradientWarning, GradientWatch, reach
 from descent.training.loop import Settings, train
@@ -210,6 +211,25 @@ def test_a_run_records_a_warning_and_shows_it_unless_it_is_clipped(tmp_path, mon
         assert line["clipped"] is not shown
         assert ("warning: step 4: the gradient explodes in layers.0" in screen.getvalue()) is shown
         assert Run(run.folder).summary()["step"] == 7
+
+
+def test_a_resumed_run_tells_only_what_is_new(tmp_path, monkeypatch):
+    def see(watch, phase, step, loss, norm):
+        watch._tell("exploding", "layers.0", step, 7.0, "the gradient explodes in layers.0")
+        if step == 8:
+            watch._tell("vanishing", "layers.0", step, 0.0, "the gradient vanishes in layers.0")
+
+    monkeypatch.setattr(GradientWatch, "see", see)
+    run = train_recipe(tiny("mlp", tmp_path), out=tmp_path / "run", quiet=True)
+    screen = io.StringIO()
+    monkeypatch.setattr("sys.stderr", screen)
+    run = resume(run.folder, ["budget.steps=10"])
+    told = [(line["kind"], line["step"]) for line in run.metrics if line["event"] == "warning"]
+    assert told == [("exploding", 1), ("vanishing", 9)]
+    assert "explodes" not in screen.getvalue()
+    assert "warning: step 9: the gradient vanishes in layers.0" in screen.getvalue()
+    forked = fork(run.folder, ["budget.steps=12"], out=tmp_path / "forked", quiet=True)
+    assert [line["kind"] for line in forked.metrics if line["event"] == "warning"] == ["exploding"]
 
 
 def test_a_warning_in_the_log_leaves_the_series_as_they_are(tmp_path):

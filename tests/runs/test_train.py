@@ -174,7 +174,7 @@ def test_every_option_is_harmless_or_means_something(tmp_path: Path) -> None:
         assert (run.recipe, run.checkpoints) == (held, steps)
     # Every table of a recipe is in one of the lists: whoever adds one decides what it is.
     known = {change.partition("=")[0].partition(".")[0] for change in HARMLESS_CHANGES + MEANINGFUL_CHANGES}
-    assert {*type(held).model_fields} - known == {"claim", "compile", "device", "transfer"}
+    assert {*type(held).model_fields} - known == {"adapter", "claim", "compile", "device", "transfer"}
 
 
 def test_meaning_may_not_change_when_resuming(tmp_path: Path) -> None:
