@@ -64,6 +64,10 @@ ViewName = Annotated[
     ),
 ]
 
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run's folder, a folder of runs, or an exported model's folder."),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -103,12 +107,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def explain(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN", help="A run's folder, a folder of runs, or an exported model's folder."
-        ),
-    ],
+    run: RunName,
     images: Inputs = None,
     method: MethodName = None,
     layer: LayerName = None,

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from descent.cli.places import split_example
-from descent.cli.terminal import print_json, print_table, print_text
+from descent.cli.terminal import note, print_json, print_table, print_text
 from descent.errors import UserError
 from descent.explain.names import TEXTS
 
 if TYPE_CHECKING:
     from descent.explain.attention_text import TextAttention
     from descent.explain.text_answer import Answer
-    from descent.explain.token_attribution import TokenMethod
+    from descent.explain.text_attribution import TokenMethod
     from descent.runs.loaded import Loaded
 
 __all__ = ["AskedText", "View", "explain_text", "list_text_layers", "reads_text"]
@@ -96,12 +96,25 @@ def explain_text(loaded: Loaded, asked: AskedText, out: Path | None, as_json: bo
     if path.suffix.lower() == ".json":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
+    _note_signs(facts, path)
     if as_json:
         print_json(facts)
         return
     if table is not None:
         print_table(*table)
     print_text(str(path))
+
+
+def _note_signs(facts: dict[str, Any], path: Path) -> None:
+    """Says where a PNG shows codes in place of characters."""
+    from descent.runs.figure import drawable
+
+    if path.suffix.lower() == ".png" and facts.get("view") != "grid":
+        signs = {
+            sign for text in (facts["input"], facts.get("text", "")) for sign in text if sign.isprintable()
+        }
+        if any(drawable([sign])[0] != sign for sign in signs):
+            note("no font here has all of these characters, so their codes are drawn: an SVG shows them")
 
 
 def list_text_layers(loaded: Loaded, as_json: bool) -> None:
@@ -168,8 +181,9 @@ def _attention(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
         found = text_rollout(loaded, **texts)
         found = only_rows(found, asked.rows) if asked.rows else found
     else:
-        chosen = {"layers": [asked.layer] if asked.layer is not None else None}
-        found = attention_of(loaded, **texts, **chosen, heads=asked.heads or None, rows=asked.rows or None)
+        layers = None if asked.layer is None else [asked.layer]
+        heads, rows = asked.heads or None, asked.rows or None
+        found = attention_of(loaded, **texts, layers=layers, heads=heads, rows=rows)
     return _shown(found, asked, path)
 
 
@@ -188,9 +202,9 @@ def _shown(found: TextAttention, asked: AskedText, path: Path) -> dict[str, Any]
     elif kind != ".json":
         layer = found.layers[-1]  # of an encoder-decoder what is written to the source
         (draw_map if view == "map" else draw_lines)(layer, path, title)
-    count = sum(layer.weights.numel() for layer in found.layers)
+    count, drawn = sum(layer.weights.numel() for layer in found.layers), {"view": view}
     if count > MOST_PRINTED:
-        return {"weights": f"{count:,}: choose --layer, --head or --row to have them"}
+        return {**drawn, "weights": f"{count:,}: choose --layer, --head or --row to have them"}
     layers = [
         {
             "layer": layer.name,
@@ -202,7 +216,7 @@ def _shown(found: TextAttention, asked: AskedText, path: Path) -> dict[str, Any]
         }
         for layer in found.layers
     ]
-    return {**({"text": found.text} if found.text else {}), "layers": layers}
+    return {**drawn, **({"text": found.text} if found.text else {}), "layers": layers}
 
 
 def _gradient_attention(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
@@ -218,15 +232,15 @@ def _gradient_attention(loaded: Loaded, asked: AskedText, path: Path) -> dict[st
 
 
 def _attribution(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
-    from descent.explain.token_attribution import token_attribution
+    from descent.explain.text_attribution import token_attribution
 
     texts, wanted = _texts(loaded, asked)
     position = asked.rows[0] if asked.rows else None
     method = cast("TokenMethod", asked.method)
     found = token_attribution(loaded, method=method, **texts, wanted=wanted, position=position)
     more = {} if found.residual is None else {"residual": found.residual, "points": found.points}
-    note = "" if found.residual is None else f"; complete to {abs(found.residual):.1e}"
-    return {**_values(found.pieces, found.values, found.answer, asked, path, note), **more}
+    error = "" if found.residual is None else f"; complete to {abs(found.residual):.1e}"
+    return {**_values(found.pieces, found.values, found.answer, asked, path, error), **more}
 
 
 def _values(
@@ -235,13 +249,13 @@ def _values(
     answer: Answer,
     asked: AskedText,
     path: Path,
-    note: str = "",
+    error: str = "",
 ) -> dict[str, Any]:
     from descent.explain.attention_figure import draw_values
     from descent.runs.figure import percent, short
 
     if path.suffix.lower() != ".json":
-        told = f"for {short(answer.label, 60)} ({percent(answer.probability)}){note}"
+        told = f"for {short(answer.label, 60)} ({percent(answer.probability)}){error}"
         draw_values(pieces, values, TEXTS[asked.method], told, path)
     sides = [{"side": side, "tokens": list(pieces[side]), "values": _plain(values[side])} for side in pieces]
     return {**_said(answer), "sides": sides}
@@ -250,7 +264,7 @@ def _values(
 def _masked(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
     """What stands behind the marks; of a text without any, how each of its words is expected."""
     from descent.explain.attention_figure import draw_values, draw_words
-    from descent.explain.masked_words import masked_words, pseudo_likelihood
+    from descent.explain.hidden_words import masked_words, pseudo_likelihood
     from descent.explain.text_reading import read_text
     from descent.runs.figure import percent
 
@@ -262,9 +276,9 @@ def _masked(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
         if draws:
             import numpy as np
 
-            note = f"log-probability of each token, hidden alone; perplexity {expected.perplexity:.4g}"
+            about = f"log-probability of each token, hidden alone; perplexity {expected.perplexity:.4g}"
             logs = {"tokens": np.array(expected.log_probabilities)}
-            draw_values({"tokens": expected.pieces}, logs, "Pseudo-log-likelihood", note, path)
+            draw_values({"tokens": expected.pieces}, logs, "Pseudo-log-likelihood", about, path)
         return {
             "tokens": list(expected.pieces),
             "log_probabilities": _plain(expected.log_probabilities),
@@ -295,7 +309,7 @@ def _masked(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
 
 def _lens(loaded: Loaded, asked: AskedText, path: Path) -> dict[str, Any]:
     from descent.explain.attention_figure import draw_lens
-    from descent.explain.logit_lens import logit_lens
+    from descent.explain.text_lens import logit_lens
 
     texts, wanted = _texts(loaded, asked)
     if wanted is not None:

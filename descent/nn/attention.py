@@ -295,37 +295,52 @@ class Attention(nn.Module):
 
     def weights_of(
         self,
-        x: Float[Tensor, "batch time dim"],
+        x: Float[Tensor, "batch queries dim"],
         rows: Sequence[int],
+        context: Float[Tensor, "batch keys context_dim"] | None = None,
         *,
         mask: Bool[Tensor, "..."] | None = None,
         bias: Float[Tensor, "..."] | None = None,
         rotation: tuple[Tensor, Tensor] | None = None,
-    ) -> Float[Tensor, "batch heads rows time"]:
-        """The attention weights of some queries of self-attention, without those of the others.
+    ) -> Float[Tensor, "batch heads rows keys"]:
+        """The attention weights of some queries, without those of the others.
 
         Those rows of what `forward` gives with `weights`, for less memory and time.
 
         Args:
             x: the input of the layer.
             rows: numbers of the queries.
-            mask, bias, rotation: as in `forward`.
+            context, mask, bias, rotation: as in `forward`.
         """
-        q_BHTD, k_BGTD, v_BGTD = self._self(x, rotation, None)
-        asked, time = torch.as_tensor(list(rows), device=x.device), x.shape[1]
+        asked = torch.as_tensor(list(rows), device=x.device)
+        if self.is_cross:
+            q_BHRD, k_BGSD, v_BGSD = self._cross(x[:, asked], context, rotation, None)
+        else:
+            q_BHTD, k_BGSD, v_BGSD = self._self(x, rotation, None)
+            q_BHRD = q_BHTD[:, :, asked]
 
         def crop(rule: Tensor | None) -> Tensor | None:
             if rule is None or rule.dim() < 2 or rule.shape[-2] == 1:
                 return rule
             return rule[..., asked, :]
 
-        allowed = crop(mask)
+        allowed, keys = crop(mask), k_BGSD.shape[2]
         if self.causal:
-            past_RT = torch.arange(time, device=x.device) <= asked[:, None]
-            allowed = past_RT if allowed is None else allowed & past_RT
-        q_BHRD = q_BHTD[:, :, asked]
-        found = attend(q_BHRD, k_BGTD, v_BGTD, mask=allowed, bias=crop(bias), scale=self.scale, weights=True)
+            past_RS = torch.arange(keys, device=x.device) <= asked[:, None] + keys - x.shape[1]
+            allowed = past_RS if allowed is None else allowed & past_RS
+        found = attend(q_BHRD, k_BGSD, v_BGSD, mask=allowed, bias=crop(bias), scale=self.scale, weights=True)
         return found[1]
+
+    def values_of(
+        self,
+        x: Float[Tensor, "batch queries dim"],
+        context: Float[Tensor, "batch keys context_dim"] | None = None,
+        *,
+        value: Float[Tensor, "batch keys shared"] | None = None,
+    ) -> Float[Tensor, "batch heads keys head_dim"]:
+        """What each head's weights are weights of; arguments as in `forward`."""
+        parts = self._cross(x[:, :0], context, None, None) if self.is_cross else self._self(x, None, value)
+        return parts[2].repeat_interleave(self.heads // self.groups, dim=1)
 
     def _self(
         self, x: Tensor, rotation: tuple[Tensor, Tensor] | None, value: Tensor | None
