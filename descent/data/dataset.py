@@ -54,6 +54,12 @@ class Split(ABC):
     """Rows that go on from batch to batch (see `lanes.LaneSplit`); 0 = none, every row is a start."""
     answers: bool = False
     """Whether the targets of tokens are answers to be right or wrong, rather than text."""
+    decoded: bool = True
+    """Whether the targets of an encoder-decoder are worth writing out when it is scored."""
+    scorer: str = ""
+    """The module of `evaluation` that scores it; empty = that of the objective."""
+    metrics: tuple[str, ...] = ()
+    """Scores it has of its own, beside those of the objective."""
     bytes: int | None = None
     """UTF-8 bytes of the text that a sweep predicts (for bits per byte); None for other data."""
 

@@ -23,8 +23,15 @@ _MODULES = {
     "forecast": "forecast",
     "ctc": "ctc",
     "seq2seq": "seq2seq",
+    "masked": "masked",
+    "tagging": "tagging",
+    "span": "span",
+    "ranking": "ranking",
+    "tasks": "tasks",
+    "contrastive": "contrastive",
 }
-"""The type of an objective -> the module here with its `score`, and `NAMES` or `names`."""
+"""The type of an objective (or what a split names) -> the module here with its `score`, and `NAMES` or
+`names`."""
 
 
 def metric_names(objective: Objective, outputs: int) -> tuple[str, ...]:
@@ -56,7 +63,7 @@ def evaluate(
     Raises:
         UserError: `tta` is asked for, and the split holds no images.
     """
-    module = _module(objective)
+    module = _module(objective, split.scorer)
     views: dict[str, Any] = {}
     if tta != "none":
         if module.__name__.rpartition(".")[2] != "supervised":
@@ -71,8 +78,8 @@ def evaluate(
         model.train(training)
 
 
-def _module(objective: Any) -> ModuleType:
-    kind = getattr(getattr(objective, "config", None), "type", None)
+def _module(objective: Any, scorer: str = "") -> ModuleType:
+    kind = scorer or getattr(getattr(objective, "config", None), "type", None)
     if kind not in _MODULES:
         raise TypeError(f"no metrics are known for {type(objective).__name__}")
     return import_module(f"descent.evaluation.{_MODULES[kind]}")

@@ -43,17 +43,19 @@ def score(model: Any, objective: Seq2SeqObjective, split: Split, batch_size: int
         total += smoothed.double().sum().item()
         right += int((logits.argmax(-1) == targets).sum())
         tokens += len(targets)
-        written += greedy(model, batch)
-        wanted += targets_of(batch)
+        if split.decoded:
+            written += greedy(model, batch)
+            wanted += targets_of(batch)
     values = {
         "loss": total / max(tokens, 1),
         # Overflow at exp(709): a model that bad has no perplexity worth printing.
         "perplexity": math.exp(min(plain / max(tokens, 1), 700.0)),
         "token_accuracy": right / max(tokens, 1),
-        "exact_match": sum(map(list.__eq__, written, wanted)) / max(len(wanted), 1),
     }
+    if split.decoded:
+        values["exact_match"] = sum(map(list.__eq__, written, wanted)) / max(len(wanted), 1)
     decode = getattr(split, "decode", None)
-    if decode is not None and find_spec("sacrebleu"):
+    if split.decoded and decode is not None and find_spec("sacrebleu"):
         values["bleu"] = bleu(list(map(decode, written)), list(map(decode, wanted)))
     return Evaluation(values, tokens)
 

@@ -1,12 +1,14 @@
 """Beam search: the most probable continuation, looked for along several hypotheses at once.
 
-Shapes: K running hypotheses (one at first, then as many as beams), V vocabulary, N candidates.
+Shapes: P prompts, K running hypotheses (one at first, then as many as beams), R = P * K rows, V vocabulary,
+N candidates.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,8 +17,14 @@ from torch import Tensor, nn
 
 from descent.config import Config, Field, Items
 from descent.errors import UserError
+from descent.generation.conditioned import Conditioned
 from descent.generation.decode import Reason, check_prompts
 from descent.generation.protocol import context_limit, device_of, next_logits
+
+AT_ONCE = 64
+"""Prompts searched together."""
+Candidate = tuple[int, int, float]
+"""The hypothesis that goes on, the token, and the sum of log-probabilities."""
 
 
 class BeamSettings(Config):
@@ -59,7 +67,7 @@ class Hypothesis:
 def beam_search(
     model: nn.Module, prompts: Sequence[Sequence[int]], settings: BeamSettings | None = None
 ) -> list[list[Hypothesis]]:
-    """The best continuations of every prompt, best first; prompts are searched one after another.
+    """The best continuations of every prompt, best first; those of one length are searched together.
 
     The standard algorithm (Sutskever, Vinyals, Le, 2014, section 3.2) with the length normalisation of Wu et
     al. (2016), section 7, in its simplest form. A hypothesis finishes only when its stop id is among the
@@ -76,54 +84,111 @@ def beam_search(
     check_prompts(model, prompts)
     modes = [module for module in model.modules() if module.training]
     model.eval()
+    found: dict[int, list[Hypothesis]] = {}
     try:
-        return [_search(model, list(prompt), settings) for prompt in prompts]
+        for rows in _together(prompts):
+            part = model.select(rows) if isinstance(model, Conditioned) else model
+            best = _search(part, [list(prompts[row]) for row in rows], settings)
+            found.update(zip(rows, best, strict=True))
     finally:
         for module in modes:
             module.training = True
+    return [found[row] for row in range(len(prompts))]
+
+
+def _together(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The numbers of the prompts that are searched at once: so many at most, all of one length."""
+    groups: dict[int, list[int]] = {}
+    for number, prompt in enumerate(prompts):
+        groups.setdefault(len(prompt), []).append(number)
+    return [rows[at : at + AT_ONCE] for rows in groups.values() for at in range(0, len(rows), AT_ONCE)]
 
 
 @torch.inference_mode()
-def _search(model: Any, prompt: list[int], settings: BeamSettings) -> list[Hypothesis]:
-    beams, context, device = settings.beams, context_limit(model), device_of(model)
+def _search(model: Any, prompts: list[list[int]], settings: BeamSettings) -> list[list[Hypothesis]]:
+    context, device, size = context_limit(model), device_of(model), len(prompts[0])
     longest = settings.max_new_tokens
     if context is not None:
-        longest = min(longest, context - len(prompt))
-    cache = model.new_cache(1, length=len(prompt) + longest)
-    logits_KV = next_logits(model, torch.tensor([prompt], device=device), cache)
-    sums_K = torch.zeros(1, device=device)
-    running: list[list[int]] = [[]]
-    finished: list[Hypothesis] = []
+        longest = min(longest, context - size)
+    cache = model.new_cache(len(prompts), length=size + longest)
+    logits_RV = next_logits(model, torch.tensor(prompts, device=device), cache)
+    searches = [_Search() for _ in prompts]
+    live = searches
     for length in range(1, longest + 1):
-        candidates = _candidates(logits_KV.log_softmax(-1) + sums_K[:, None], beams, len(settings.stop_ids))
-        kept: list[tuple[int, int, float]] = []
+        sums_PK = torch.tensor([search.sums for search in live], device=device)
+        logprobs_PKV = logits_RV.log_softmax(-1).view(*sums_PK.shape, -1)
+        candidates = _candidates(logprobs_PKV + sums_PK[..., None], settings.beams, len(settings.stop_ids))
+        going = [
+            search.step(best, length, longest, settings)
+            for search, best in zip(live, candidates, strict=True)
+        ]
+        rows = [
+            number * sums_PK.shape[1] + beam
+            for number, (search, goes) in enumerate(zip(live, going, strict=True))
+            if goes
+            for beam in search.origins
+        ]
+        live = [search for search, goes in zip(live, going, strict=True) if goes]
+        if not live:
+            break
+        cache.reorder(torch.tensor(rows, device=device))
+        tokens_R1 = torch.tensor([[tokens[-1]] for search in live for tokens in search.running])
+        logits_RV = next_logits(model, tokens_R1.to(device), cache)
+    return [search.finished[: settings.results] for search in searches]
+
+
+@dataclass
+class _Search:
+    """The search for one prompt.
+
+    Attributes:
+        running: hypotheses that go on; after the first step as many as there are beams, in which one that has
+            the sum minus infinity only fills a place.
+        sums: their log-probabilities.
+        origins: which of the hypotheses before each comes from.
+        finished: the best that have ended, best first.
+    """
+
+    running: list[list[int]] = field(default_factory=lambda: [[]])
+    sums: list[float] = field(default_factory=lambda: [0.0])
+    origins: list[int] = field(default_factory=list)
+    finished: list[Hypothesis] = field(default_factory=list)
+
+    def step(self, candidates: list[Candidate], length: int, longest: int, settings: BeamSettings) -> bool:
+        """Takes the hypotheses of one more token, best first, and says whether the search goes on."""
+        beams, kept = settings.beams, []
         for rank, (beam, token, total) in enumerate(candidates):
             stops = token in settings.stop_ids
             if not stops and length < longest:
                 kept.append((beam, token, total))
             elif rank < beams:
-                tokens = running[beam] + ([] if stops else [token])
+                tokens = self.running[beam] + ([] if stops else [token])
                 score = total / length**settings.length_penalty
-                finished.append(Hypothesis(tokens, score, "stop" if stops else "length"))
-        finished = sorted(finished, key=lambda hypothesis: -hypothesis.score)[:beams]
+                self.finished.append(Hypothesis(tokens, score, "stop" if stops else "length"))
+        self.finished = sorted(self.finished, key=lambda hypothesis: -hypothesis.score)[:beams]
         kept = kept[:beams]
-        if not kept or _settled(finished, kept[0][2], length, longest, settings):
-            break
-        running = [[*running[beam], token] for beam, token, _ in kept]
-        sums_K = torch.tensor([total for _, _, total in kept], device=device)
-        cache.reorder(torch.tensor([beam for beam, _, _ in kept], device=device))
-        logits_KV = next_logits(model, torch.tensor([[token] for _, token, _ in kept], device=device), cache)
-    return finished[: settings.results]
+        if not kept or _settled(self.finished, kept[0][2], length, longest, settings):
+            return False
+        kept += [(*kept[0][:2], -math.inf)] * (beams - len(kept))
+        self.running = [[*self.running[beam], token] for beam, token, _ in kept]
+        self.origins, self.sums = [beam for beam, _, _ in kept], [total for _, _, total in kept]
+        return True
 
 
 def _candidates(
-    sums: Float[Tensor, "beams vocabulary"], beams: int, stops: int
-) -> list[tuple[int, int, float]]:
-    """(beam, token, sum of log-probabilities), best first: enough that `beams` of them do not stop."""
-    count = min(max(2, 1 + stops) * beams, sums.numel())
-    best_N = sums.flatten().topk(count)
-    where = zip(best_N.indices.tolist(), best_N.values.tolist(), strict=True)
-    return [(index // sums.shape[1], index % sums.shape[1], total) for index, total in where]
+    sums: Float[Tensor, "prompts beams vocabulary"], beams: int, stops: int
+) -> list[list[Candidate]]:
+    """For each prompt its candidates, best first: enough that `beams` of them do not stop."""
+    flat_PN, vocabulary = sums.flatten(1), sums.shape[2]
+    best_PN = flat_PN.topk(min(max(2, 1 + stops) * beams, flat_PN.shape[1]))
+    return [
+        [
+            (index // vocabulary, index % vocabulary, total)
+            for index, total in zip(indices, totals, strict=True)
+            if total > -math.inf
+        ]
+        for indices, totals in zip(best_PN.indices.tolist(), best_PN.values.tolist(), strict=True)
+    ]
 
 
 def _settled(

@@ -28,6 +28,7 @@ def translate(
     settings: Settings | None = None,
     *,
     beams: int = 1,
+    start: Sequence[int] = (),
 ) -> list[Completion]:
     """What the model writes for each text.
 
@@ -38,6 +39,7 @@ def translate(
         settings: greedy when not given; with beams only `max_new_tokens` counts. The tokenizer's end mark is
             always a stop id.
         beams: over 1, the most probable text found by beam search of that width.
+        start: what the decoder begins with; the tokenizer's end mark when empty.
 
     Raises:
         UserError: stop strings with beam search.
@@ -47,7 +49,7 @@ def translate(
     found: list[Completion] = []
     for first in range(0, len(texts), AT_ONCE):
         part = texts[first : first + AT_ONCE]
-        twin, prompts = begin(model, part, tokenizer)
+        twin, prompts = begin(model, part, tokenizer, start)
         if beams > 1:
             found += _beams(twin, prompts, chosen, beams, tokenizer)
         else:
@@ -56,15 +58,17 @@ def translate(
     return found
 
 
-def begin(model: Any, texts: Sequence[str], tokenizer: Tokenizer) -> tuple[Conditioned, list[list[int]]]:
+def begin(
+    model: Any, texts: Sequence[str], tokenizer: Tokenizer, start: Sequence[int] = ()
+) -> tuple[Conditioned, list[list[int]]]:
     """The model bound to these texts, and the prompts that its decoder begins with: what `stream` takes."""
     rows = [source_ids(text, tokenizer) for text in texts]
     lengths = torch.tensor([len(row) for row in rows])
     source = torch.full((len(rows), int(lengths.max())), tokenizer.end)
     for number, row in enumerate(rows):
         source[number, : len(row)] = torch.tensor(row)
-    device = device_of(model)
-    return condition(model, source.to(device), lengths.to(device)), [[tokenizer.end]] * len(rows)
+    device, prompt = device_of(model), list(start) or [tokenizer.end]
+    return condition(model, source.to(device), lengths.to(device)), [prompt] * len(rows)
 
 
 def _beams(
@@ -73,5 +77,5 @@ def _beams(
     if chosen.stop:
         raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
     settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
-    best = [beam_search(twin.select([row]), [prompt], settings)[0][0] for row, prompt in enumerate(prompts)]
+    best = [found[0] for found in beam_search(twin, prompts, settings)]
     return [Completion(one.tokens, [], tokenizer.decode(one.tokens), one.reason) for one in best]
