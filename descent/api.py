@@ -9,6 +9,7 @@ from typing import Any, Literal
 from descent.errors import UserError
 from descent.recipes import resolve
 from descent.runs import finder
+from descent.runs.adapters import export_adapter as write_adapter
 from descent.runs.batch_figure import show_batch as draw_batch
 from descent.runs.folder import open_run
 from descent.runs.layout import is_run
@@ -20,8 +21,12 @@ from descent.runs.run import Run, Which
 from descent.runs.train import fork as fork_run
 from descent.runs.train import resume as resume_run
 from descent.runs.train import train as train_recipe
+from descent.weights.shards import LARGEST_FILE
 
-__all__ = ["Loaded", "Recipe", "Run", "export", "find_rate", "fork", "load", "show_batch", "train"]
+__all__ = [
+    *("Loaded", "Recipe", "Run", "export", "export_adapter", "find_rate", "fork", "load", "show_batch"),
+    "train",
+]
 
 Overrides = Mapping[str, Any] | Sequence[str] | str | None
 
@@ -120,6 +125,7 @@ def load(
     *,
     precision: Literal["fp32", "bf16"] = "fp32",
     revision: str | None = None,
+    adapter: str | Path | None = None,
 ) -> Loaded:
     """A trained model, ready for use.
 
@@ -129,24 +135,39 @@ def load(
         which: of a run, the checkpoint: "best" (else the latest), "last", or a step.
         precision: what the weights are held in.
         revision: of a model on the hub: a branch, tag or commit.
+        adapter: a folder that `export_adapter` wrote of a run on this base; it is put on and merged.
 
     Raises:
         UserError: there is no such run, folder or model, or it is of a kind Descent does not know.
         CorruptArtifact: a file is damaged.
     """
     folder = where.folder if isinstance(where, Run) else where
-    return load_model(folder, which, precision=precision, revision=revision)
+    return load_model(folder, which, precision=precision, revision=revision, adapter=adapter)
 
 
-def export(run: str | Path | Run, out: str | Path, which: Which = "best") -> Path:
+def export(
+    run: str | Path | Run, out: str | Path, which: Which = "best", shard_bytes: int = LARGEST_FILE
+) -> Path:
     """Writes a run's model as a folder in the Hugging Face layout, and returns the folder.
 
     Args:
         run: the run or its folder.
         out: must not exist, or be empty.
         which: the checkpoint, as in `load`.
+        shard_bytes: bytes of weights a file may hold; more are written in several files with an index.
     """
-    return load(run, which).export(out)
+    return load(run, which).export(out, shard_bytes=shard_bytes)
+
+
+def export_adapter(run: str | Path | Run, out: str | Path, which: Which = "best") -> Path:
+    """Writes what a run with an `[adapter]` trained beside its base, without the base; returns the folder.
+
+    Args:
+        run: the run or its folder.
+        out: must not exist, or be empty.
+        which: the checkpoint, as in `load`.
+    """
+    return write_adapter(run if isinstance(run, Run) else Run(run), out, which)
 
 
 def _wanted(recipe: str | Path | Recipe, overrides: Overrides) -> Recipe:

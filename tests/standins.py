@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import wave
 from collections.abc import Callable
@@ -101,6 +102,75 @@ def music(folder: Path) -> list[str]:
     return [f"data.path={folder / 'music'}", "budget.batch_size=2", "model.dim=32"]
 
 
+SMALL = ["model.depth=2", "model.dim=32", "model.heads=2", "tokenizer.vocab_size=600"]
+
+
+def questions(folder: Path) -> list[str]:
+    """Forty texts of three lines, each with a question whose answer is one of its words."""
+    lines = made_text(120).splitlines()
+    articles = []
+    for number, place in enumerate(draws(40, 20)):
+        context = "\n".join(lines[3 * number : 3 * number + 3])
+        answer = context.split()[place]
+        answers = [{"text": answer, "answer_start": context.index(answer)}]
+        qas = [{"question": f"which word is {answer}?", "answers": answers}]
+        articles.append({"title": str(number), "paragraphs": [{"context": context, "qas": qas}]})
+    path = folder / "questions.json"
+    path.write_text(json.dumps({"data": articles}), encoding="utf-8")
+    windows = ["data.length=96", "data.stride=24", "data.question_length=24"]
+    return [f"data.path={path}", *windows, *SMALL, "budget.batch_size=4"]
+
+
+def ranking(folder: Path) -> list[str]:
+    """Sixty documents of a line, and twenty queries of the first words of one."""
+    lines = made_text(60).splitlines()
+    (folder / "corpus.tsv").write_text("".join(f"{n}\t{line}\n" for n, line in enumerate(lines)), "utf-8")
+    asked = [" ".join(line.split()[:3]) for line in lines[::3]]
+    (folder / "queries.tsv").write_text("".join(f"{n}\t{text}\n" for n, text in enumerate(asked)), "utf-8")
+    (folder / "qrels.tsv").write_text("".join(f"{n}\t{3 * n}\t1\n" for n in range(20)), "utf-8")
+    limits = ["data.length=64", "data.query_length=24", "data.depth=8", "data.negatives=3"]
+    return [f"data.path={folder}", *limits, *SMALL, "budget.batch_size=4"]
+
+
+def sentences(folder: Path) -> list[str]:
+    """Two hundred pairs of lines, each of a class."""
+    lines = made_text(401).splitlines()
+    pairs = zip(lines[:200], lines[200:400], strict=True)
+    rows = [f"{one}\t{other}\t{'yn'[number % 2]}" for number, (one, other) in enumerate(pairs)]
+    path = folder / "sentences.tsv"
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return [f"data.path={path}", "data.length=64", "tokenizer.vocab_size=600", "budget.batch_size=8"]
+
+
+def entities(folder: Path) -> list[str]:
+    """Two hundred lines in which every word of nature is a name."""
+    names = ("river", "stone", "wind", "山", "水", "月")
+    lines = [
+        "".join(f"{word}\t{'B-nature' if word in names else 'O'}\n" for word in line.split())
+        for line in made_text(200).splitlines()
+    ]
+    path = folder / "entities.conll"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return [f"data.path={path}", "data.length=64", "tokenizer.vocab_size=600", "budget.batch_size=8"]
+
+
+def pairs(folder: Path) -> list[str]:
+    """Two hundred lines, and each with its words in the other order."""
+    lines = made_text(200).splitlines()
+    path = folder / "pairs.tsv"
+    path.write_text("".join(f"{line}\t{' '.join(line.split()[::-1])}\n" for line in lines), encoding="utf-8")
+    return [f"data.path={path}", "budget.batch_size=8"]
+
+
+def tasks(folder: Path) -> list[str]:
+    """Three of the above at once."""
+    forms = {"sentences": sentences, "entities": entities, "questions": questions}
+    places = {form: make(folder)[0].removeprefix("data.path=") for form, make in forms.items()}
+    listed = ", ".join(f'{{path = "{path}", form = "{form}"}}' for form, path in places.items())
+    limits = ["data.length=96", "data.target_length=48", "data.scored=8"]
+    return [f"data.tasks=[{listed}]", *limits, *SMALL, "budget.batch_size=8"]
+
+
 STAND_INS: dict[str, Callable[[Path], list[str]]] = {
     "images": lambda folder: ["data.source=digits"],
     "table": lambda folder: ["data.source=diabetes", "data.drop_first=false"],
@@ -108,6 +178,14 @@ STAND_INS: dict[str, Callable[[Path], list[str]]] = {
     "series": series,
     "sound": sound,
     "music": music,
-    "pairs": lambda folder: [],
+    "pairs": pairs,
+    "similar": pairs,
+    "questions": questions,
+    "ranking": ranking,
+    "masked": text,
+    "spans": text,
+    "sentences": sentences,
+    "entities": entities,
+    "tasks": tasks,
     "generated": lambda folder: ["budget.batch_size=8"],
 }

@@ -29,7 +29,7 @@ def stand_in(recipe_name: str, folder: Path) -> list[str]:
     """Overrides that put small data of the same kind in place of the recipe's."""
     recipe = get(recipe_name)
     kind, model = recipe.data.type, recipe.model.type
-    embedded = kind == "series" and recipe.data.source == "google-stock"
+    embedded = getattr(recipe.data, "source", None) in ("google-stock", "dates")
     changes = [] if embedded else STAND_INS[kind](folder)
     changes += ["precision=fp32", "device=cpu", f"budget.steps={STEPS}"]
     if recipe.name.endswith(("-cifar", "-cifar-long")):
@@ -37,7 +37,7 @@ def stand_in(recipe_name: str, folder: Path) -> list[str]:
     if kind == "text":  # the model keeps every part its recipe names, at a size that takes no time
         changes += ["budget.batch_size=4", "data.validation=0.1", "data.test=0.0", "tokenizer.kind=char"]
         changes += ["model.depth=2", "model.dim=32"]
-        changes += ["model.heads=2", "model.context=32"] if model == "gpt" else ["model.embedding=0"]
+        changes += ["model.heads=2", "model.context=32"] if model != "rnn" else ["model.embedding=0"]
     if kind == "sound" and model == "dscnn":
         changes.remove("model.dim=16")
     return changes

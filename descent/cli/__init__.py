@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import descent
-from descent.cli import catalog, data, explain, generation, machine, model, runs, training
+from descent.cli import catalog, data, explain, generation, machine, model, runs, search, training
 from descent.cli.terminal import fail, prepare_streams
 from descent.errors import UserError
 
@@ -64,7 +64,7 @@ def _options(
     """Options of the whole program."""
 
 
-for room in (training, model, generation, explain, catalog, runs, data, machine):
+for room in (training, model, generation, search, explain, catalog, runs, data, machine):
     room.add_to(app)
 
 

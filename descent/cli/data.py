@@ -26,7 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _size(count: int) -> str:
-    return format_bytes(count) if count else "not published"
+    return format_bytes(count) if count else "no size published"
 
 
 def add_to(parent: typer.Typer) -> None:

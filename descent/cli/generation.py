@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from descent.cli.model import PANEL, Checkpoint, Json, ModelArgument, open_model
+from descent.cli.model import PANEL, Adapter, Checkpoint, Json, ModelArgument, open_model
 from descent.cli.places import data_of, split_example
 from descent.cli.terminal import print_json, print_text
 from descent.errors import UserError
@@ -85,6 +85,7 @@ def generate(
     sliding: Sliding = False,
     stream: Stream = True,
     checkpoint: Checkpoint = "best",
+    adapter: Adapter = None,
     as_json: Json = False,
 ) -> None:
     """Let a model write: the prompt and what follows it, what a text becomes, or music.
@@ -97,7 +98,7 @@ def generate(
         prompt = sys.stdin.read()
     if precision not in ("fp32", "bf16"):
         raise UserError("--precision", got=precision, expected="fp32 or bf16")
-    loaded = open_model(model, checkpoint, precision=precision)
+    loaded = open_model(model, checkpoint, precision=precision, adapter=adapter)
     if loaded.preparation.get("kind") in ("frames", "voices"):
         _refuse({"--beams": beams > 1, "--stop": bool(stop), "--chat": chat is not None}, "text")
         given = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}

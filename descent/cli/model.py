@@ -38,6 +38,10 @@ ModelArgument = Annotated[
         help="A run, a folder in the Hugging Face layout, or a name such as openai-community/gpt2.",
     ),
 ]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="What `export --adapter` wrote of a run on this model; put on."),
+]
 Checkpoint = Annotated[str, typer.Option(metavar="STEP", help="Which checkpoint: best, last, or a step.")]
 
 
@@ -131,6 +135,7 @@ def predict(
         ),
     ] = None,
     checkpoint: Checkpoint = "best",
+    adapter: Adapter = None,
     as_json: Json = False,
 ) -> None:
     """Predict the class of images, recordings or texts, the names in a text, the class or value of rows,
@@ -138,7 +143,7 @@ def predict(
 
     A broken file is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
-    loaded = open_model(model, checkpoint)
+    loaded = open_model(model, checkpoint, adapter=adapter)
     inputs, typed = inputs or [], [one for one in (text, text2) if one is not None]
     items = _inputs(loaded.preparation, inputs, typed, (question, context, query))
     if inputs and isinstance(items[0][1], dict) and len(items) == 1 and "=" in inputs[0]:
@@ -207,20 +212,28 @@ def verify(model: ModelArgument, as_json: Json = False) -> None:
 
 def export(
     run: RunArgument,
-    out: Annotated[Path | None, typer.Option(help="The folder to write.", show_default="RUN/export")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write.", show_default="RUN/export, or RUN/adapter")
+    ] = None,
     checkpoint: Checkpoint = "best",
     shard_size: Annotated[
         float, typer.Option(metavar="GB", min=1e-6, help="The most of the weights that a file holds.")
     ] = 5.0,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Only what was trained beside the base, to put on it again.")
+    ] = False,
 ) -> None:
-    """Write a run's model in the Hugging Face layout; prints the folder."""
+    """Write a run's model in the Hugging Face layout, or its adapter alone; prints the folder."""
     folder, which = find_run(run), _which(checkpoint)
-    target = out or folder / "export"
+    target = out or folder / ("adapter" if adapter else "export")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UserError(f"{target} exists and is not empty", hint="choose another folder with --out")
     from descent import api
 
-    api.export(folder, target, which, shard_bytes=int(shard_size * 1e9))
+    if adapter:
+        api.export_adapter(folder, target, which)
+    else:
+        api.export(folder, target, which, shard_bytes=int(shard_size * 1e9))
     print_text(str(target))
 
 

@@ -24,7 +24,9 @@ def search(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A .txt file, a text a line; or a CSV, TSV or JSON file.")
     ],
-    query: Annotated[str | None, typer.Option(metavar="TEXT", help="What the texts are to be near to.")] = None,
+    query: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What the texts are to be near to.")
+    ] = None,
     column: Annotated[
         str, typer.Option(metavar="NAME", help="Of a CSV, TSV or JSON file: the column of the texts.")
     ] = "",
@@ -53,8 +55,8 @@ def search(
         note(f"{texts.empty:,} empty texts were left out")
     if out is not None:
         _write(out, vectors.numpy())
+        note(f"{len(vectors):,} vectors of {vectors.shape[1]} numbers are in {out}")
     if query is None:
-        print_text(str(out))
         return
     found = nearest(vectors, texts, loaded.embed([query])[0], top)
     if as_json:
@@ -63,12 +65,13 @@ def search(
         return
     width = max(len(f"{one.line:,}") for one in found)
     for one in found:
-        text = one.text if len(one.text) <= SHOWN else one.text[: SHOWN - 3] + "..."
+        text = " ".join(one.text.split())
+        text = text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
         print_text(f"{one.score:.3f}  {one.line:>{width},}  {text}")
 
 
 def _write(out: Path, vectors: object) -> None:
-    """The vectors, and of what it is a row each, in numpy's format."""
+    """Writes the vectors, a row each, in numpy's format."""
     import numpy as np
 
     try:
@@ -76,4 +79,3 @@ def _write(out: Path, vectors: object) -> None:
         np.save(out, np.asarray(vectors), allow_pickle=False)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}") from None
-    note(f"the vectors are in {out}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descent.data.splits import named
-from descent.data.textfiles import missing, rows_of_csv
+from descent.data.textfiles import missing, placed_rows
 from descent.errors import UserError, nearest
 
 __all__ = ["Listed", "in_order", "list_csv", "list_folder"]
@@ -60,10 +60,25 @@ def list_folder(
     if len(classes) < 2 or not listed:
         raise UserError(
             f"{root} is no folder of {noun} by class",
-            got=f"{len(classes)} folders, {len(listed):,} {noun}",
+            got=_found(roots, files_in, noun, len(classes), len(listed)),
             expected=f"two folders or more, one per class, each with {noun} named " + " ".join(suffixes),
+            hint=f"put the {noun} of each class into a folder named for it, or list all in a CSV whose "
+            "columns are path and label",
         )
     return listed, in_order(classes, root), notes
+
+
+def _found(
+    roots: dict[str | None, Path],
+    files_in: Callable[[Path], list[Path]],
+    noun: str,
+    classes: int,
+    listed: int,
+) -> str:
+    """What lies in folders that are none by class: also what lies beside the folders."""
+    loose = sum(file.parent == part for part in roots.values() for file in files_in(part))
+    folders = f"{classes} folder{'s' * (classes != 1)} with {listed:,} {noun}"
+    return f"{folders}, and {loose:,} {noun} in no folder" if loose else folders
 
 
 def _roots(root: Path, noun: str) -> tuple[dict[str | None, Path], list[str]]:
@@ -113,24 +128,25 @@ def list_csv(
     """
     if not path.is_file():
         raise missing(path)
-    header, rows = rows_of_csv(path)
+    header, rows, lines = placed_rows(path)
     if Path(header[0]).suffix.lower() in tuple(suffixes):
         rows.insert(0, header)
+        lines.insert(0, 1)
         header = ["path", "label", "split"][: len(header)]
     places = _columns(path, header, target)
     listed = []
-    for number, row in enumerate(rows, start=1):
+    for line, row in zip(lines, rows, strict=True):
         label = row[places["label"]].strip()
         given = row[places["split"]].strip() if "split" in places else ""
         split = (named(given) if given else "train") if "split" in places else None
         if not label or ("split" in places and split is None):
             raise UserError(
-                f"{path}, row {number:,} under the header: {'no label' if not label else 'no such split'}",
+                f"{path}, line {line:,}: {'no label' if not label else 'no such split'}",
                 got=given if label else row,
                 expected="train, validation or test" if label else "a path and a label",
             )
         speaker = row[places["speaker"]].strip() if "speaker" in places else None
-        listed.append(Listed(_inside(path, row[places["path"]], number, noun), label, split, speaker))
+        listed.append(Listed(_inside(path, row[places["path"]], line, noun), label, split, speaker))
     classes = {item.label for item in listed}
     if len(classes) < 2:
         raise UserError(f"{path} has only one label", got=next(iter(classes)), expected="two or more")
@@ -165,7 +181,7 @@ def _columns(path: Path, header: list[str], target: str) -> dict[str, int]:
     return {"path": file, "label": label, **{name: at for name, at in more.items() if at != label}}
 
 
-def _inside(path: Path, file: str, number: int, noun: str) -> Path:
+def _inside(path: Path, file: str, line: int, noun: str) -> Path:
     """The file a row names, which must lie in the folder of the CSV (links in it may lead anywhere)."""
     root = os.path.abspath(path.parent)
     whole = os.path.normpath(os.path.join(root, file))
@@ -175,7 +191,7 @@ def _inside(path: Path, file: str, number: int, noun: str) -> Path:
         inside = False
     if not inside:
         raise UserError(
-            f"{path}, row {number:,} under the header: the path leads out of the CSV's folder",
+            f"{path}, line {line:,}: the path leads out of the CSV's folder",
             got=file,
             expected=f"a path within {root}",
             hint=f"put the CSV into a folder that holds all the {noun}",

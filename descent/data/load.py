@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from descent.data import parsers
-from descent.data.config import Sourced, TextData
+from descent.data.config import TextData
 from descent.data.dataset import Dataset, Split, StreamSplit, compact
 from descent.data.lanes import LaneSplit
+from descent.data.masked_config import MaskedData, SpansData
 from descent.data.packing import PackedSplit
 from descent.data.registry import Entry, entry, locate
 from descent.data.splits import NAMES, fingerprint, hash_split, keys, tails
@@ -27,8 +28,11 @@ FEW_DOCUMENTS = 20
 SCORED_LANES = 32
 """Lanes of a held-out text: each begins without a state once, so few, yet enough to fill a batch."""
 _GROUP = 1 << 22
+PLAIN = ("text", "masked", "spans")
+"""The kinds of data that are texts without a form."""
 _NOUNS = {"table": "a table", "series": "a time series", "pairs": "pairs of texts"}
-_NOUNS |= {kind: kind for kind in ("text", "images", "sound", "music")}
+_NOUNS |= {kind: kind for kind in ("text", "images", "sound", "music", "sentences", "entities")}
+_NOUNS |= {"questions": "questions", "ranking": "a ranking", "similar": "pairs that mean alike"}
 
 Report = bool | Callable[[str, int, int], None]
 
@@ -72,6 +76,10 @@ class Documents:
             [part for name, texts in self.splits.items() for part in (name, str(len(texts)), *texts)]
         )
 
+    def texts(self, split: str) -> list[str]:
+        """The texts of a split."""
+        return self.splits[split]
+
     def summary(self) -> str:
         """One line: each split with its documents and characters."""
         noun = "texts" if self.running else "documents"
@@ -82,19 +90,22 @@ class Documents:
         return f"{self.name}: " + "; ".join(parts)
 
 
-def load_text(config: TextData, progress: Report = True) -> Documents:
+def load_text(config: TextData | MaskedData | SpansData, progress: Report = True) -> Documents:
     """The texts a recipe names, split.
 
     Sets with official splits keep them. Otherwise 20 documents or more are split by hash; fewer give
-    their tails, each its last characters.
+    their tails, each its last characters. Several sources, with + between them, are each split by their own
+    rule and then joined. A set with labels gives its texts without them, but for those of its test.
 
     Raises:
         UserError: the source or path is wrong, or there is no text.
     """
+    if "+" in (config.source or ""):
+        return _joined(config, progress)
     item, files = _source(config, "text", progress)
     if item is not None:
-        parsed, running = parsers.TEXTS[item.parser](files), item.parser == "tinyshakespeare"
-        name, about = item.name, item.about
+        parsed = parsers.TEXTS[item.parser](files) if item.kind == "text" else _unlabelled(item, files)
+        name, about, running = item.name, item.about, item.parser == "tinyshakespeare"
     else:
         name = Path(str(config.path)).name
         parsed, running = read_documents(str(config.path), config.document, config.column)
@@ -115,6 +126,40 @@ def load_text(config: TextData, progress: Report = True) -> Documents:
         raise UserError(f"{name}: no text is left to train on")
     skipped = left_out(str(config.path)) if item is None else ()
     return Documents(name, splits, about, running, skipped)
+
+
+def _joined(config: TextData | MaskedData | SpansData, progress: Report) -> Documents:
+    """The texts of several sources, split by split."""
+    names = str(config.source).split("+")
+    if len(set(names)) < len(names):
+        raise UserError("data.source names a text twice", got=config.source)
+    parts = [load_text(config.replace(source=name), progress) for name in names]
+    splits = {name: [text for part in parts for text in part.splits.get(name, ())] for name in NAMES}
+    return Documents(
+        str(config.source),
+        _apart({name: texts for name, texts in splits.items() if texts}),
+        "; ".join(f"{part.name}: {part.about}" for part in parts),
+        all(part.running for part in parts),
+    )
+
+
+def _unlabelled(item: Entry, files: list[Path]) -> parsers.Parsed:
+    """The texts of a set with labels, each once, as the set's own loader splits it; none of its test."""
+    module, load, _ = _TOKENIZED[item.kind]
+    form = getattr(import_module(f"descent.data.{item.kind}_config"), f"{item.kind.title()}Data")
+    texts: Texts = getattr(import_module(f"descent.data.{module}"), load)(form(source=item.name), item, files)
+    held = getattr(texts, "splits", {})
+    given = [split for split in ("train", "validation") if split == "train" or held.get(split)]
+    return _apart({split: list(dict.fromkeys(texts.texts(split))) for split in given})
+
+
+def _apart(splits: parsers.Parsed) -> parsers.Parsed:
+    """Without the held-out texts that are trained on too, such as an abstract that several queries share."""
+    known = set(splits["train"])
+    return {
+        split: texts if split == "train" else [text for text in texts if text not in known]
+        for split, texts in splits.items()
+    }
 
 
 def load_examples(config: Any, progress: Report = True) -> Dataset:
@@ -142,7 +187,15 @@ _LOADERS = {
 
 
 _TOKENIZED = {
+    "masked": ("masked", "", "tokenize_masked"),
+    "spans": ("spans", "", "tokenize_spans"),
+    "sentences": ("sentences", "load_sentences", "tokenize_sentences"),
+    "entities": ("entities", "load_entities", "tokenize_entities"),
     "pairs": ("pairs", "load_pairs", "tokenize_pairs"),
+    "questions": ("questions", "load_questions", "tokenize_questions"),
+    "ranking": ("ranking", "load_ranking", "tokenize_ranking"),
+    "tasks": ("tasks", "load_tasks", "tokenize_tasks"),
+    "similar": ("similar", "load_similar", "tokenize_similar"),
 }
 """The kinds of data that are texts with a form: what loads them, and what turns them into examples."""
 
@@ -162,6 +215,8 @@ def load_texts(config: Any, progress: Report = True) -> Texts:
     Raises:
         UserError: the source or path is wrong, or its content cannot be used; the message says where.
     """
+    if config.type in PLAIN:
+        return load_text(config, progress)
     module, load, _ = _TOKENIZED[config.type]
     found = getattr(import_module(f"descent.data.{module}"), load)
     return found(config, *_source(config, config.type, progress))
@@ -298,11 +353,13 @@ def _divide(
     return {name: [documents[place] for place in chosen] for name, chosen in places.items()}, False
 
 
-def _source(config: Sourced, kind: str, progress: Report) -> tuple[Entry | None, list[Path]]:
-    if config.source is None:
-        return None, []
-    item = entry(config.source)
-    if item.kind != kind:
+def _source(config: Any, kind: str, progress: Report) -> tuple[Entry | None, list[Path]]:
+    source = getattr(config, "source", None)
+    if source is None or (kind == "questions" and "+" in source):
+        return None, []  # of several sets the loader finds the files
+    item = entry(source)
+    also = _TOKENIZED if kind == "text" else ("sentences", "pairs") if kind == "similar" else ()
+    if item.kind != kind and item.kind not in also:
         raise UserError(
             f"{item.name} is {_NOUNS[item.kind]}, not {_NOUNS[kind]}", hint=f'use data.type="{item.kind}"'
         )

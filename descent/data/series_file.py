@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from descent.data.clock import Step, Times, infer, parse_time, written
 from descent.data.preparation import BLANKS
 from descent.data.series_config import SeriesData
-from descent.data.textfiles import missing, rows_of_csv
+from descent.data.textfiles import missing, placed_rows
 from descent.errors import UserError, nearest
 
 __all__ = ["Columns", "even", "filled", "ordered", "read_columns"]
 
 _LOOK = 20
 _NAMED = 3
+_NEARLY = 0.8
+"""The share of a column's cells that are times, from which on the others are taken for mistakes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def read_columns(config: SeriesData, needed: Sequence[str] = ()) -> Columns:
         needed: the columns to read; empty = all, those without any number left out.
 
     Raises:
-        UserError: no times, a cell that is no number, no such column; rows are counted from 1.
+        UserError: no times, a cell that is no number, no such column; with its line.
     """
     path = Path(str(config.path)).expanduser()
     if path.is_dir():
@@ -62,16 +64,16 @@ def read_columns(config: SeriesData, needed: Sequence[str] = ()) -> Columns:
         raise missing(path)
     if path.suffix.lower() not in (".csv", ".tsv"):
         raise UserError("a series is a .csv or .tsv file with a column of times", got=str(path))
-    header, rows = rows_of_csv(path)
+    header, rows, lines = placed_rows(path)
     cells = {name: [row[place].strip() for row in rows] for place, name in enumerate(header)}
-    time = _time_column(cells, config, path)
+    time = _time_column(cells, lines, config, path)
     for name in needed:
         if name not in cells or name == time:
             raise _absent(name, [other for other in header if other != time], path)
-    times = _times(cells[time], config.time_format, f"{path}: {time or 'the unnamed column'}")
+    times = _times(cells[time], lines, config.time_format, f"{path}: {_called(time)}")
     values, left_out = {}, []
     for name in needed or [name for name in header if name != time]:
-        column = _numbers(cells[name], times, f"{path}: {name}", name in needed)
+        column = _numbers(cells[name], times, lines, f"{path}: {name}", name in needed)
         if column is None or not name:
             left_out.append(name or "the unnamed one")
         else:
@@ -88,11 +90,24 @@ def _absent(name: str, columns: Sequence[str], path: Path) -> UserError:
     )
 
 
-def _time_column(cells: dict[str, list[str]], config: SeriesData, path: Path) -> str:
+def _called(name: str) -> str:
+    return name or "the unnamed column"
+
+
+def _time_column(
+    cells: dict[str, list[str]], lines: Sequence[int], config: SeriesData, path: Path
+) -> str:
+    """The column that is named, or the first whose first cells are all times.
+
+    Raises:
+        UserError: there is none; if all but a few cells of a column are times, the first that is none is
+            named.
+    """
     if config.time:
         if config.time not in cells:
             raise _absent(config.time, list(cells), path)
         return config.time
+    held: list[str] = []
     used = {*config.targets, *config.inputs, *config.known}
     for name, column in cells.items():
         first = [cell for cell in column if cell not in BLANKS][:_LOOK]
@@ -101,6 +116,11 @@ def _time_column(cells: dict[str, list[str]], config: SeriesData, path: Path) ->
             continue
         if all(parse_time(cell, config.time_format) is not None for cell in first):
             return name
+        held.append(name)
+    for name in held:
+        known = [parse_time(cell, config.time_format) is not None for cell in cells[name]]
+        if sum(known) >= _NEARLY * len(known):
+            _times(cells[name], lines, config.time_format, f"{path}: {_called(name)}")
     raise UserError(
         f"{path}: no column holds times",
         got={name: column[0] for name, column in list(cells.items())[:6]},
@@ -110,19 +130,21 @@ def _time_column(cells: dict[str, list[str]], config: SeriesData, path: Path) ->
     )
 
 
-def _times(cells: list[str], form: str, where: str) -> Times:
+def _times(cells: list[str], lines: Sequence[int], form: str, where: str) -> Times:
     times = [parse_time(cell, form) for cell in cells]
     for row, time in enumerate(times):
         if time is None:
             raise UserError(
-                f"{where}: no time in row {row + 1:,}",
+                f"{where}: no time in line {lines[row]:,}",
                 got=cells[row],
                 expected=form or "a time such as 2026-07-01 13:30",
             )
     return np.array(times, dtype="datetime64[us]")
 
 
-def _numbers(cells: list[str], times: Times, where: str, needed: bool) -> Float[np.ndarray, "n"] | None:
+def _numbers(
+    cells: list[str], times: Times, lines: Sequence[int], where: str, needed: bool
+) -> Float[np.ndarray, "n"] | None:
     """A column's numbers; None where it holds no single one and nobody asked for it."""
     found = np.full(len(cells), np.nan)
     wrong: list[int] = []
@@ -138,9 +160,10 @@ def _numbers(cells: list[str], times: Times, where: str, needed: bool) -> Float[
     wrong += np.flatnonzero(np.isinf(found)).tolist()
     if wrong:
         row = min(wrong)
-        more = f"; so are {len(wrong) - 1:,} others" if len(wrong) > 1 else ""
+        others = len(wrong) - 1
+        more = "; nor is one other" if others == 1 else f"; nor are {others:,} others" if others else ""
         raise UserError(
-            f"{where}: row {row + 1:,} ({written(times[row])}) is no number{more}",
+            f"{where}: line {lines[row]:,} ({written(times[row])}) is no number{more}",
             got=cells[row],
             expected="a number, or an empty cell",
         )
@@ -163,8 +186,9 @@ def ordered(columns: Columns, duplicates: str) -> Columns:
     twice = unique[counts > 1]
     if len(twice) and duplicates == "refuse":
         named = ", ".join(map(written, twice[:_NAMED])) + (", ..." if len(twice) > _NAMED else "")
+        said = "one time stands" if len(twice) == 1 else f"{len(twice):,} times stand"
         raise UserError(
-            f"{columns.where}: {len(twice):,} times stand in more than one row: {named}",
+            f"{columns.where}: {said} in more than one row: {named}",
             hint="keep one row of each with data.duplicates=first, last or mean",
         )
     if len(twice):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from descent.data.formats import read_npy
 from descent.data.preparation import BLANKS, encode_rows
 from descent.data.registry import Entry
 from descent.data.splits import fingerprint, hash_split, keys
-from descent.data.textfiles import missing, rows_of_csv
+from descent.data.textfiles import missing, placed_rows
 from descent.errors import UserError, nearest
 
 __all__ = ["load_table", "npy_partner", "whole_labels"]
@@ -32,10 +33,15 @@ Column = NDArray[np.float64] | list[str]
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length: numbers, with NaN for a blank, or words."""
+    """Columns of equal length: numbers, with NaN for a blank, or words.
+
+    Attributes:
+        lines: of the file each row stood in, for messages; none where it has no lines.
+    """
 
     columns: dict[str, Column]
     where: str
+    lines: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -45,7 +51,11 @@ class Table:
             name: [column[row] for row in chosen] if isinstance(column, list) else column[chosen]
             for name, column in self.columns.items()
         }
-        return Table(picked, self.where)
+        return Table(picked, self.where, [self.lines[row] for row in chosen] if self.lines else ())
+
+    def place(self, row: int) -> str:
+        """Where a row stands, in words."""
+        return f"line {self.lines[row]:,}" if self.lines else f"row {row + 1:,}"
 
 
 def load_table(config: TableData, entry: Entry | None, files: list[Path]) -> Dataset:
@@ -122,15 +132,14 @@ def _read(config: TableData, entry: Entry | None, files: list[Path]) -> tuple[Ta
 
 
 def _from_csv(path: Path) -> Table:
-    header, rows = rows_of_csv(path)
+    header, rows, lines = placed_rows(path)
     if "" in header:
         raise UserError(
             f"{path}: column {header.index('') + 1} has no name",
             hint="name it, or leave it out (pandas writes its row numbers so: to_csv(..., index=False))",
         )
-    return Table(
-        {name: _column([row[place].strip() for row in rows]) for place, name in enumerate(header)}, str(path)
-    )
+    columns = {name: _column([row[place].strip() for row in rows]) for place, name in enumerate(header)}
+    return Table(columns, str(path), lines)
 
 
 def _column(cells: list[str]) -> Column:
@@ -195,11 +204,11 @@ def _without_blanks(table: Table, names: list[str], target: str, policy: str) ->
             empty = np.isnan(column)
             if np.isinf(column).any():
                 row = int(np.flatnonzero(np.isinf(column))[0])
-                raise UserError(f"{table.where}, row {row + 1:,}: {name} is infinite")
+                raise UserError(f"{table.where}, {table.place(row)}: {name} is infinite")
             if empty.all():
                 raise UserError(f"{table.where}: the column {name!r} is empty")
         if empty.any() and policy != "drop" and (policy == "refuse" or name == target):
-            first = f"the first in row {int(np.flatnonzero(empty)[0]) + 1:,}"
+            first = f"the first in {table.place(int(np.flatnonzero(empty)[0]))}"
             raise UserError(
                 f"{table.where}: {int(empty.sum()):,} cells of {name!r} are empty, {first}",
                 hint="drop such rows with data.blanks=drop"

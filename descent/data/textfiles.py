@@ -22,7 +22,7 @@ from typing import Any, Literal
 from descent.data.splits import named
 from descent.errors import UserError, nearest
 
-__all__ = ["find", "left_out", "missing", "read_documents", "read_text", "rows_of_csv"]
+__all__ = ["find", "left_out", "missing", "read_documents", "placed_rows", "read_text", "rows_of_csv"]
 
 SUFFIXES = (".txt", ".md", ".rst", ".text", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".py", ".tex")
 MAX_BYTES = 4 * 2**30
@@ -260,7 +260,17 @@ def _csv_documents(file: Path, column: str) -> Iterator[str]:
 
 
 def rows_of_csv(file: Path) -> tuple[list[str], list[list[str]]]:
-    """The column names and the rows of a CSV or TSV file, every row as long as the header.
+    """The column names and the rows of a CSV or TSV file; see `placed_rows`."""
+    header, rows, _ = placed_rows(file)
+    return header, rows
+
+
+def placed_rows(file: Path) -> tuple[list[str], list[list[str]], list[int]]:
+    """The column names and the rows of a CSV or TSV file, every row as long as the header, with their lines.
+
+    Returns:
+        the names, the rows, and the line of the file each begins in, counted from 1: by what an editor shows
+        are rows named to a user.
 
     Raises:
         UserError: no rows, a row of another length (with its line), two columns of one name.
@@ -270,6 +280,7 @@ def rows_of_csv(file: Path) -> tuple[list[str], list[list[str]]]:
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
+    lines: list[int] = []
     try:
         header = [name.strip() for name in next(reader, [])]
         other = next((mark for mark in ";\t|" if len(header) == 1 and mark in header[0]), None)
@@ -278,16 +289,19 @@ def rows_of_csv(file: Path) -> tuple[list[str], list[list[str]]]:
                 f"{file}: the columns are not separated by {delimiter!r} but by {other!r}",
                 hint="save it with commas, or with tabs as a .tsv file",
             )
+        ended = reader.line_num
         for row in reader:
+            line, ended = ended + 1, reader.line_num
             if not row:
                 continue
             if len(row) != len(header):
                 raise UserError(
-                    f"{file}, line {reader.line_num:,}: a row of {len(row)} cells",
+                    f"{file}, line {line:,}: a row of {len(row)} cells",
                     got=row[:8],
                     expected=f"{len(header)} cells, as in the first line",
                 )
             rows.append(row)
+            lines.append(line)
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num:,}: {error}") from None
     if not rows:
@@ -295,4 +309,4 @@ def rows_of_csv(file: Path) -> tuple[list[str], list[list[str]]]:
     twice = {name for name in header if header.count(name) > 1}
     if twice:
         raise UserError(f"{file}: two columns have the same name", got=sorted(twice)[0])
-    return header, rows
+    return header, rows, lines

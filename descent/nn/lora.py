@@ -112,7 +112,12 @@ def add_lora(
     free = [name for name in linear if not any(_inside(name, prefix) for prefix in trained)]
     chosen = [name for name in free if not targets or any(_fits(name, target) for target in targets)]
     if not chosen:
-        raise UserError("adapter: the model has no linear layer to adapt outside its head")
+        raise UserError(
+            "adapter: the model has no linear layer to adapt outside its head",
+            got=type(model).__name__,
+            expected="a model of linear layers; recurrent and convolutional ones are of other matrices",
+            hint="leave out adapter; transfer.decay or transfer.frozen spare what is below the head",
+        )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(_inside(name, prefix) for prefix in trained))
     for name in chosen:

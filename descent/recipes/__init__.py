@@ -135,6 +135,36 @@ CATALOG: dict[str, Entry] = {
         "pairs",
         "lstm_dates_none",
     ),
+    "transformer-dates": Entry(
+        "a Transformer that reads written dates (generated, no download)",
+        "pairs",
+        "transformer_dates",
+    ),
+    "bert-sst2": Entry("a small BERT that tells good film reviews from bad ones", "sentences", "bert_sst2"),
+    "bert-hotel": Entry(
+        "a small BERT that tells good Chinese reviews of hotels from bad ones", "sentences", "bert_hotel"
+    ),
+    "bert-sick": Entry("a small BERT on what follows from an English sentence", "sentences", "bert_sick"),
+    "bert-ocnli": Entry("a small BERT on what follows from a Chinese sentence", "sentences", "bert_ocnli"),
+    "bert-wnut17": Entry("a small BERT that finds rare names in messages", "sentences", "bert_wnut17"),
+    "bert-cmrc": Entry(
+        "a BERT that finds the answers to Chinese questions (CMRC 2018 and XQuAD)",
+        "questions",
+        "bert_cmrc",
+    ),
+    "bert-xquad": Entry(
+        "a BERT that finds the answers to English questions (XQuAD)",
+        "questions",
+        "bert_xquad",
+    ),
+    "bert-cranfield": Entry(
+        "a BERT that ranks the abstracts BM25 finds for questions on aerodynamics (Cranfield)",
+        "questions",
+        "bert_cranfield",
+    ),
+    "bert-similar": Entry(
+        "a small BERT whose vectors tell which English sentences mean alike", "embeddings", "bert_similar"
+    ),
     "gpt": Entry(
         "a GPT on Python's own documentation (embedded, no download)",
         "text",
@@ -165,6 +195,43 @@ CATALOG: dict[str, Entry] = {
         "text",
         "gpt_names",
     ),
+    "transformer-multi30k": Entry(
+        "a Transformer that translates German into English (Multi30k, 29,000 pairs)",
+        "translation",
+        "transformer_multi30k",
+    ),
+    "lstm-multi30k": Entry(
+        "an LSTM with attention that translates German into English (Multi30k, 29,000 pairs)",
+        "translation",
+        "lstm_multi30k",
+    ),
+    "llama": Entry(
+        "a Llama on Python's own documentation (embedded, no download)",
+        "text",
+        "llama",
+    ),
+    "bert-english": Entry(
+        "a small modern BERT pretrained on English texts",
+        "pretraining",
+        "bert_english",
+    ),
+    "bert-chinese": Entry(
+        "a small modern BERT pretrained on Chinese texts",
+        "pretraining",
+        "bert_chinese",
+    ),
+    "bert": Entry(
+        "a BERT that finds hidden words in Python's own documentation (embedded, no download)",
+        "attending",
+        "bert",
+    ),
+    "t5": Entry(
+        "a T5 that writes spans cut out of Python's own documentation (embedded, no download)",
+        "attending",
+        "t5",
+    ),
+    "t5-tasks-en": Entry("a T5 for five English tasks at once, each as text to text", "tasks", "t5_tasks_en"),
+    "t5-tasks-zh": Entry("a T5 for three Chinese tasks at once, each as text to text", "tasks", "t5_tasks_zh"),
     "gpt2-124m": Entry(
         "GPT-2 at its published size, for benchmarks",
         "text",

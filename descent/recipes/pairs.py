@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from descent.data.pairs_config import PairsData
 from descent.models.seq2seq import Seq2SeqConfig
+from descent.models.transformer import TransformerConfig
 from descent.objectives.seq2seq import Seq2SeqObjectiveConfig
 from descent.runs.recipe import Budget, EvaluationPlan, Recipe, SamplePlan
 from descent.text import TokenizerConfig
@@ -45,4 +46,16 @@ def lstm_dates_none() -> Recipe:
         name="lstm-dates-none",
         about="an LSTM that reads written dates, without attention (generated, no download)",
         model=Seq2SeqConfig(attention="none", dim=96, embedding=48).table(),
+    )
+
+
+def transformer_dates() -> Recipe:
+    """The same by attention alone: a Transformer of two blocks a side; three minutes on one core."""
+    return lstm_dates_bahdanau().replace(
+        name="transformer-dates",
+        about="a Transformer that reads written dates (generated, no download)",
+        model=TransformerConfig(depth=2, dim=96, heads=4, hidden=192).table(),
+        optimizer=AdamConfig(learning_rate=0.002).table(),
+        schedule=CosineConfig(warmup=0.1).table(),
+        budget=Budget(steps=1500, batch_size=64).table(),
     )

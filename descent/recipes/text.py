@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from descent.data.config import TextData
 from descent.models.gpt import GPTConfig
+from descent.models.llama import LlamaConfig
 from descent.models.rnn import RNNConfig
 from descent.objectives import CausalConfig
 from descent.runs.recipe import Budget, EvaluationPlan, Recipe, SamplePlan
@@ -111,6 +112,15 @@ def gpt2_124m() -> Recipe:
         budget=Budget(steps=1000, batch_size=4),
         evaluation=EvaluationPlan(every=0, batch_size=4),
         samples=SamplePlan(prompt="def ", max_new_tokens=128),
+    )
+
+
+def llama() -> Recipe:
+    """The same documentation by a Llama with grouped heads, whose export transformers loads as its own."""
+    return gpt().replace(
+        name="llama",
+        about="a Llama on Python's own documentation (embedded, no download)",
+        model=LlamaConfig(depth=4, groups=2, context=256, dropout=0.2).table(),
     )
 
 

@@ -41,6 +41,9 @@ LENGTH = 128
 LOOK = 5000
 """Training examples that a model which looks at data is shown."""
 CLASS_LOSSES = ("cross_entropy", "binary")
+KEPT_HEADS = ("causal", "seq2seq", "masked", "contrastive")
+"""Objectives whose models answer with tokens or vectors: their head comes with the weights, and adapters
+leave it as it is (often it is the table of all tokens)."""
 
 
 @dataclass
@@ -195,6 +198,7 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
     model = _placed(adapted(build(recipe.model), recipe), dataset, device)
     objective = build_objective(recipe.objective)
     known = metric_names(objective, recipe.model.model_dump().get("outputs", 0))
+    known += dataset.splits["train"].metrics
     if recipe.evaluation.metric not in known:
         raise UserError(
             "evaluation.metric is not a metric of this task",
@@ -228,10 +232,12 @@ def put_together(recipe: Recipe, dataset: Dataset, tokenizer: Tokenizer | None) 
 
 
 def adapted(model: nn.Module, recipe: Recipe) -> nn.Module:
-    """The model with the recipe's adapters, and all but these and the head frozen; itself if it has none."""
+    """The model with the recipe's adapters, and all but these and a new head frozen."""
     if recipe.adapter is not None:
-        shape = recipe.adapter.model_dump()
-        add_lora(model, **{**shape, "targets": list(recipe.adapter.targets)}, trained=[head_of(model)])
+        shape, start, head = recipe.adapter.model_dump(), recipe.transfer, head_of(model)
+        add_lora(model, **{**shape, "targets": list(recipe.adapter.targets)}, trained=[head])
+        if recipe.objective.type in KEPT_HEADS and (start is None or start.head != "new"):
+            model.get_submodule(head).requires_grad_(False)
     return model
 
 

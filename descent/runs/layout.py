@@ -10,7 +10,7 @@ RECIPE_FILE = "recipe.toml"
 METRICS_FILE = "metrics.jsonl"
 # Written before the recipe; a folder with nothing else was given up before it was a run.
 BEGUN = {"lock", "tokenizer.json", "data.json", "env.json"}
-PARTS = BEGUN | {RECIPE_FILE, METRICS_FILE, "checkpoints", "samples", "plots", "export"}
+PARTS = BEGUN | {RECIPE_FILE, METRICS_FILE, "checkpoints", "samples", "plots", "export", "adapter", "vectors"}
 
 
 def is_run(folder: Path) -> bool:

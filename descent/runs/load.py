@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from descent.evaluation import Views
+from descent.runs.adapters import adapt_loaded
 from descent.runs.folder import open_run
 from descent.runs.layout import is_run
 from descent.runs.loaded import Loaded
@@ -32,6 +33,7 @@ def load(
     precision: Literal["fp32", "bf16"] = "fp32",
     revision: str | None = None,
     allow_nonfinite: bool = False,
+    adapter: str | Path | None = None,
 ) -> Loaded:
     """A trained model with what it takes to use it.
 
@@ -44,6 +46,7 @@ def load(
             reading the weights is what takes it.
         revision: of a model on the hub: a branch, tag or commit.
         allow_nonfinite: take a folder's weights even if some are NaN or infinite.
+        adapter: a folder that `descent export --adapter` wrote of a run on this base; put on and merged.
 
     Raises:
         UserError: there is no such run, folder or model, or it is of a kind Descent does not know.
@@ -51,6 +54,9 @@ def load(
     """
     path = Path(where).expanduser()
     loaded = Run(path).load(which) if is_run(path) else _published(where, path, revision, allow_nonfinite)
+    if adapter is not None:
+        loaded.model.to(torch.float32)
+        loaded = adapt_loaded(loaded, Path(adapter).expanduser())
     loaded.model.to(torch.bfloat16 if precision == "bf16" else torch.float32)
     return loaded
 

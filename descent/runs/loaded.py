@@ -15,17 +15,25 @@ from torch import Tensor, nn
 
 from descent.config import Config
 from descent.data import prepare_image, prepare_row, restore_target
+from descent.data.rows import Packing
 from descent.errors import UserError
 from descent.evaluation import Views, at_home, averaged_logits, class_shares
 from descent.generation import BeamSettings, Completion, Settings, beam_search, generate, prepare, stream
 from descent.generation.ctc import decode_words
 from descent.generation.translate import begin, translate
 from descent.runs.answers import KINDS, forecast, heard
+from descent.runs.answers_questions import FINDING_KINDS, found_answers
+from descent.runs.answers_text import TEXT_KINDS, text_answers
 from descent.runs.assemble import Parts
+from descent.runs.vectors import as_bert, longest_text, text_vectors
 from descent.text import Tokenizer
+from descent.text.chat import Chat, Message, as_messages
 from descent.weights.export import export
+from descent.weights.shards import LARGEST_FILE
 
 Answer = TypeVar("Answer")
+Prompt = str | Sequence[Message]
+"""A text to go on from, or a conversation to answer."""
 NUMBERS = 64 * 3 * 224 * 224
 """The most numbers in a batch of inputs."""
 
@@ -45,6 +53,7 @@ class Loaded:
         defaults: settings of generation that its authors recommend.
         live: whether the weights still change, so that no copy laid out for use may be kept.
         tta: the views of an image whose logits are averaged.
+        template: how the model was taught to converse, if it was.
     """
 
     model: nn.Module
@@ -57,6 +66,7 @@ class Loaded:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     live: bool = False
     tta: Views = "none"
+    template: Chat | None = None
     _packed: tuple[object, nn.Module] | None = field(default=None, init=False)
 
     @classmethod
@@ -89,13 +99,29 @@ class Loaded:
         """
         return self.complete([prompt], beams=beams, stop=stop, **settings)[0].text
 
+    def chat(self, messages: str | Sequence[Message], *, stop: Sequence[str] = (), **settings: Any) -> str:
+        """The answer to a conversation.
+
+        Args:
+            messages: what was said, each a mapping of `role` ("system", "user", "assistant") and `content`;
+                a text is what a user says first. It stays text, marks it names included.
+            stop, settings: as in `generate`.
+
+        Raises:
+            UserError: the model has no chat template, or its template refuses these messages.
+        """
+        said = as_messages(messages)
+        return self.complete([said], stop=stop, **settings)[0].text
+
     def complete(
-        self, prompts: Sequence[str], *, beams: int = 1, stop: Sequence[str] = (), **settings: Any
+        self, prompts: Sequence[Prompt], *, beams: int = 1, stop: Sequence[str] = (), **settings: Any
     ) -> list[Completion]:
-        """What follows each prompt, with tokens and their log-probabilities."""
+        """What follows each prompt or conversation, with tokens and their log-probabilities."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
         if self.translates:
-            return translate(self._prepared(), prompts, tokenizer, chosen, beams=beams)
+            return translate(
+                self._prepared(), self._texts(prompts), tokenizer, chosen, beams=beams, start=self._start
+            )
         rows = [self._encode(prompt) for prompt in prompts]
         if beams > 1:
             return self._beams(rows, beams, chosen)
@@ -108,12 +134,12 @@ class Loaded:
         found = [best[0] for best in beam_search(self._prepared(), rows, settings)]
         return [Completion(f.tokens, [], self._text().decode(f.tokens), f.reason) for f in found]
 
-    def stream(self, prompt: str = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
+    def stream(self, prompt: Prompt = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:
         """Like `generate`, piece by piece as it is written; never half a character."""
         tokenizer, chosen = self._text(), self._settings(stop, settings)
         model, rows = self._prepared(), [self._encode(prompt)]
         if self.translates:
-            model, rows = begin(model, [prompt], tokenizer)
+            model, rows = begin(model, self._texts([prompt]), tokenizer, self._start)
         steps = stream(model, rows, chosen, detokenise=tokenizer.stream)
         return (step.text for step in steps if step.text)
 
@@ -122,11 +148,14 @@ class Loaded:
 
         Args:
             inputs: for images paths or PIL images; for rows mappings of column to value; for sound and series
-                paths.
+                paths; for classes of texts texts, for pairs a list of (text, second) or mappings of column to
+                text; for the names in a text texts, or lists of words.
 
         Returns:
             For classes `label`, `probability` and `probabilities`; for numbers `value`, in the units of the
-            data; for strings of sounds `text`, `score` and `words`; for series `forecast`, one row a step.
+            data; for strings of sounds `text`, `score` and `words`; for series `forecast`, one row a step;
+            for the names in a text `words`, `tags` and `entities` (`type`, `text`, and its place: `start`,
+            `end`).
         """
         listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         found: list[dict[str, Any]] = []
@@ -136,11 +165,31 @@ class Loaded:
             found.append(prediction)
         return found
 
+    def embed(self, texts: Sequence[str], *, packing: Packing = "documents") -> Tensor:
+        """The vector of each text, of length 1, so that products are cosines: (texts, dim), on the CPU.
+
+        It is the mean of a BERT's hidden states over the text's tokens, whatever head it has. A text longer
+        than those of training, or than the context where that is not known, is cut at its end.
+
+        Args:
+            texts: at least one, none empty.
+            packing: "documents" packs several texts into a row, "padded" gives each its own; the vectors are
+                the same but for rounding.
+        """
+        model = as_bert(self.model, self.name)
+        return text_vectors(model, self._text(), texts, longest_text(model, self.preparation), packing)[0]
+
     def predictions(self, inputs: Sequence[Any]) -> Iterator[dict[str, Any] | UserError]:
         """For each input, in order, its prediction, or what was wrong with it; in batches of bounded size."""
         kind = self.preparation.get("kind")
         if kind in KINDS:
             yield from (self._tried(item, self._answer) for item in inputs)
+            return
+        if kind in TEXT_KINDS:
+            yield from text_answers(self.model, self._text(), self.preparation, inputs, self._prediction)
+            return
+        if kind in FINDING_KINDS:
+            yield from found_answers(self.model, self._text(), self.preparation, inputs)
             return
         if kind not in ("table", "images"):
             raise self.unprepared() or UserError(
@@ -195,21 +244,25 @@ class Loaded:
         )
 
     def _use(self) -> str:
+        if self.preparation.get("kind") == "similar":
+            return "use embed, or `descent search`"
         return (
             "use generate"
             if self.tokenizer is not None or self.preparation.get("kind") in ("frames", "voices")
             else "it was saved without the way its inputs are prepared"
         )
 
-    def export(self, folder: str | Path, overwrite: bool = False) -> Path:
+    def export(self, folder: str | Path, overwrite: bool = False, shard_bytes: int = LARGEST_FILE) -> Path:
         """Writes the model in the Hugging Face layout, with all that `descent.load` needs to use it.
 
-        transformers loads what it has a class for: a GPT of GPT-2's shape, a ResNet or a ViT as published.
+        transformers loads what it has a class for: a GPT of GPT-2's shape, a Llama, a ResNet or a ViT as
+        published. Weights of more than `shard_bytes` bytes are written in several files with an index.
         """
         extra = {"labels": self.labels, "preparation": dict(self.preparation), "loss": self.loss}
         extra |= {"tta": self.tta} if self.tta != "none" else {}
         kept = {key: value for key, value in extra.items() if value}
-        return export(folder, self.model, self.tokenizer, extra=kept, overwrite=overwrite)
+        options: Any = {"overwrite": overwrite, "shard_bytes": shard_bytes, "chat": self.template}
+        return export(folder, self.model, self.tokenizer, extra=kept, **options)
 
     def _prepare(self, item: Any) -> Tensor:
         if self.preparation.get("kind") == "table":
@@ -244,10 +297,25 @@ class Loaded:
             )
         return self.tokenizer
 
-    def _encode(self, prompt: str) -> list[int]:
+    def _encode(self, prompt: Prompt) -> list[int]:
         """The prompt's tokens, after the mark that every document began with in training, if one did."""
-        ids, start = self._text().encode(prompt), list(self.preparation.get("start") or [self._text().end])
+        if not isinstance(prompt, str):
+            return self._template().encode(prompt, self._text())
+        ids, start = self._text().encode(prompt), list(self._start or [self._text().end])
         return [*start, *ids] if self.preparation.get("marked") or not ids else ids
+
+    @property
+    def _start(self) -> Sequence[int]:
+        """What texts began with in training; empty if that was not noted."""
+        return self.preparation.get("start") or ()
+
+    def _template(self) -> Chat:
+        if self.template is None:
+            raise UserError(
+                f"{self.name or 'this model'} was not taught to converse: it has no chat template",
+                hint="use generate, or put its chat_template.jinja beside config.json",
+            )
+        return self.template
 
     def _settings(self, stop: Sequence[str], settings: Mapping[str, Any]) -> Settings:
         tokenizer = self._text()
@@ -256,9 +324,20 @@ class Loaded:
             **self.defaults,
             **settings,
             "stop": list(stop),
-            "stop_ids": sorted({tokenizer.end, *self.defaults.get("stop_ids", ())}),
+            "stop_ids": sorted({tokenizer.end, *self.defaults.get("stop_ids", ()), *self._answered()}),
         }
         return Settings.read(given, where="generate")
+
+    def _texts(self, prompts: Sequence[Prompt]) -> list[str]:
+        """The prompts of a model that turns one text into another."""
+        if not all(isinstance(prompt, str) for prompt in prompts):
+            raise UserError(f"{self.name or 'this model'} turns texts into others: it does not converse")
+        return [str(prompt) for prompt in prompts]
+
+    def _answered(self) -> list[int]:
+        """The mark that ends an answer, if the model converses."""
+        ends = [] if self.template is None else [self._text().marks.special.get(self.template.end)]
+        return [end for end in ends if end is not None]
 
     def _facts(self) -> dict[str, str]:
         count = sum(parameter.numel() for parameter in self.model.parameters())

@@ -18,13 +18,29 @@ from typing import Any, Self
 
 from descent.errors import CorruptArtifact
 
-__all__ = ["HIGHER_IS_BETTER", "MetricsLog", "finite", "read_metrics", "series", "sparkline"]
+__all__ = [
+    "HIGHER_IS_BETTER",
+    "MetricsLog",
+    "finite",
+    "higher_is_better",
+    "read_metrics",
+    "series",
+    "sparkline",
+]
 
 MAX_LINE = 16 * 2**20
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "top5", "r2", "sequence_accuracy", "exact_match", "token_accuracy", "bleu"}
+    | {"precision", "recall", "f1", "surface_f1", "ndcg10", "map", "mean"}
 )
 """The metrics of which more is better; of all others less is."""
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether more of it is better; the metric of a task has the task's name before it."""
+    return any(metric == known or metric.endswith(f"_{known}") for known in HIGHER_IS_BETTER)
+
+
 _BARS = "▁▂▃▄▅▆▇█"
 
 

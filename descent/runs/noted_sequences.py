@@ -9,6 +9,7 @@ from pydantic import StrictFloat, model_validator
 from descent.config import Config, Field, Items
 from descent.data.clock import Unit
 from descent.data.series_config import Calendar
+from descent.runs.noted_texts import QuestionsNote, RankingNote, SimilarNote
 
 Spread = Annotated[StrictFloat, Field(gt=0)]
 Name = Annotated[str, Field(min_length=1)]
@@ -116,6 +117,7 @@ class PairsNote(Config):
     kind: Literal["pairs"]
     start: Items[Annotated[int, Field(ge=0)]] = Field(min_length=1)
     length: Annotated[int, Field(ge=1)]
+    tasks: dict[Name, Items[str]] = Field(default_factory=dict)
 
 
 class GeneratedNote(Config):
@@ -124,14 +126,58 @@ class GeneratedNote(Config):
     kind: Literal["generated"]
 
 
-SequenceNote = SoundNote | SeriesNote | FramesNote | VoicesNote | PairsNote | GeneratedNote
+class MaskedNote(Config):
+    """See `descent.data.masked`."""
+
+    kind: Literal["masked"]
+    length: Annotated[int, Field(ge=1)]
+
+
+class SentencesNote(Config):
+    """See `descent.data.sentences`."""
+
+    kind: Literal["sentences"]
+    length: Annotated[int, Field(ge=8, le=65536)]
+    texts: Literal[1, 2]
+    columns: Items[Name] = Field(default=(), max_length=2)
+    labels: Items[str] = Field(min_length=2)
+
+
+class EntitiesNote(Config):
+    """See `descent.data.entities`."""
+
+    kind: Literal["entities"]
+    length: Annotated[int, Field(ge=8, le=65536)]
+    joiner: Literal[" ", ""]
+    labels: Items[str] = Field(min_length=2)
+
+
+TextNote = SentencesNote | EntitiesNote
+FoundNote = QuestionsNote | RankingNote | SimilarNote
+SequenceNote = (
+    SoundNote
+    | SeriesNote
+    | FramesNote
+    | VoicesNote
+    | PairsNote
+    | GeneratedNote
+    | MaskedNote
+    | TextNote
+    | FoundNote
+)
 FORMS: dict[str, type[SequenceNote]] = {
     "sound": SoundNote,
     "series": SeriesNote,
     "frames": FramesNote,
     "voices": VoicesNote,
     "pairs": PairsNote,
+    "sentences": SentencesNote,
+    "entities": EntitiesNote,
+    "questions": QuestionsNote,
+    "ranking": RankingNote,
+    "similar": SimilarNote,
     "generated": GeneratedNote,
+    "masked": MaskedNote,
 }
 
 
@@ -144,6 +190,8 @@ def unfit(note: SequenceNote, config: Config) -> tuple[str, object, str] | None:
     if isinstance(note, SoundNote) and size("inputs") != (note.mels,):
         return "preparation.mels", note.mels, f"inputs of {size('inputs')}"
     if isinstance(note, SoundNote) and size("outputs") != len(note.labels) + bool(note.strings):
+        return "preparation.labels", f"{len(note.labels)} names", f"{size('outputs')} outputs"
+    if isinstance(note, TextNote) and size("outputs") != len(note.labels) - (size("outputs") == 1):
         return "preparation.labels", f"{len(note.labels)} names", f"{size('outputs')} outputs"
     if isinstance(note, SeriesNote) and size("outputs") != len(note.targets):
         return "preparation.targets", f"{len(note.targets)} columns", f"{size('outputs')} outputs"

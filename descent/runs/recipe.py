@@ -11,23 +11,34 @@ from pydantic import StringConstraints, model_validator
 
 from descent.config import Config, Field, Items, read_toml
 from descent.data.config import ImageData, TableData, TextData
+from descent.data.entities_config import EntitiesData
 from descent.data.generated_config import GeneratedData
+from descent.data.masked_config import MaskedData, SpansData
 from descent.data.music_config import MusicData
 from descent.data.pairs_config import PairsData
+from descent.data.questions_config import QuestionsData
+from descent.data.ranking_config import RankingData
+from descent.data.sentences_config import SentencesData
 from descent.data.series_config import SeriesData
+from descent.data.similar_config import SimilarData
 from descent.data.sound_config import SoundData
+from descent.data.tasks_config import TasksData
 from descent.models.airbench import AirbenchConfig
 from descent.models.alexnet import AlexNetConfig
+from descent.models.bert import BERTConfig
 from descent.models.dlinear import DLinearConfig
 from descent.models.dscnn import DSCNNConfig
 from descent.models.forecaster import ForecasterConfig
 from descent.models.gpt import GPTConfig
 from descent.models.lenet import LeNetConfig
 from descent.models.linear import LinearConfig
+from descent.models.llama import LlamaConfig
 from descent.models.mlp import MLPConfig
 from descent.models.resnet import ResNetConfig
 from descent.models.rnn import RNNConfig
 from descent.models.seq2seq import Seq2SeqConfig
+from descent.models.t5 import T5Config
+from descent.models.transformer import TransformerConfig
 from descent.models.vit import ViTConfig
 from descent.objectives import ObjectiveConfig
 from descent.text import TokenizerConfig
@@ -60,26 +71,61 @@ ModelConfig = (
     | DLinearConfig
     | DSCNNConfig
     | Seq2SeqConfig
+    | TransformerConfig
+    | BERTConfig
+    | T5Config
     | GPTConfig
+    | LlamaConfig
 )
-DataConfig = TextData | TableData | ImageData | SeriesData | SoundData | MusicData | PairsData | GeneratedData
+DataConfig = (
+    TextData
+    | TableData
+    | ImageData
+    | SeriesData
+    | SoundData
+    | MusicData
+    | PairsData
+    | MaskedData
+    | SpansData
+    | QuestionsData
+    | RankingData
+    | SentencesData
+    | EntitiesData
+    | TasksData
+    | SimilarData
+    | GeneratedData
+)
 
 EXAMPLES = ("linear", "mlp", "lenet", "alexnet", "resnet", "airbench", "vit")
+DECODERS = ("gpt", "llama", "rnn")
 FITTING: dict[str, dict[str, tuple[str, ...]]] = {
-    "causal": {"text": ("gpt", "rnn"), "generated": ("gpt", "rnn"), "music": ("gpt", "rnn")},
+    "causal": {"text": DECODERS, "generated": DECODERS, "music": DECODERS},
     "supervised": {
         "table": EXAMPLES,
         "images": EXAMPLES,
         "sound": ("rnn", "dscnn"),
         "generated": ("rnn",),
+        "sentences": ("bert",),
     },
+    "masked": {"masked": ("bert",)},
+    "tagging": {"entities": ("bert",)},
     "frames": {"music": ("rnn",)},
     "forecast": {"series": ("forecaster", "dlinear")},
     "ctc": {"sound": ("rnn",)},
-    "seq2seq": {"pairs": ("seq2seq",)},
+    "span": {"questions": ("bert",)},
+    "ranking": {"ranking": ("bert",)},
+    "contrastive": {"similar": ("bert",)},
+    "seq2seq": {
+        "pairs": ("seq2seq", "transformer", "t5"),
+        "spans": ("t5",),
+        "tasks": ("t5", "transformer"),
+    },
 }
 """The objectives by type, the kinds of data each goes with, and the models for those."""
-TOKENIZED = ("text", "pairs", "masked", "spans", "sentences", "entities", "questions", "ranking", "tasks")
+TOKENIZED = (
+    *("text", "pairs", "masked", "spans", "sentences", "entities", "questions", "ranking", "tasks"),
+    "similar",
+)
 """The kinds of data that are text."""
 
 
@@ -171,6 +217,17 @@ class Transfer(Config):
         return self
 
 
+class Adapter(Config):
+    """Low-rank adapters: the weights that were given stay, and thin matrices beside them are trained."""
+
+    rank: int = Field(default=8, ge=1, description="of the product beside each matrix")
+    alpha: float = Field(default=16.0, gt=0, description="the product is multiplied by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of an adapter's inputs")
+    targets: Items[str] = Field(
+        default=(), description="names of linear layers (qkv, output, up, ...); empty = all below the head"
+    )
+
+
 class Claim(Config):
     """What this recipe was measured to reach, on which machine and how often."""
 
@@ -210,6 +267,7 @@ class Recipe(Config):
     checkpoints: CheckpointPlan = CheckpointPlan()
     samples: SamplePlan | None = None
     transfer: Transfer | None = None
+    adapter: Adapter | None = None
     claim: Claim | None = None
 
     @model_validator(mode="after")
@@ -223,14 +281,20 @@ class Recipe(Config):
                 + _advice(data, objective)
             )
         wrong = _wrong_reading(self.model, objective) if isinstance(self.model, RNNConfig) else None
+        if isinstance(self.data, MaskedData) and isinstance(self.model, BERTConfig):
+            wrong = _wrong_masked(self.data, self.model)
+        if isinstance(self.data, SimilarData) and isinstance(self.model, BERTConfig):
+            wrong = _wrong_similar(self.data, self.model, self.budget)
         if wrong is not None:
             raise ValueError(wrong)
+        if self.adapter is not None and self.transfer is None:
+            raise ValueError("an adapter changes weights that were trained: name them in transfer.weights")
         form = _form(self.data)
         if form is not None and form != objective:
             raise ValueError(f"these {data} data are for objective.type={form}, not {objective}")
         if data in TOKENIZED and self.tokenizer is None:
             raise ValueError(f"{data} needs a [tokenizer]")
-        if getattr(self.data, "packing", "") == "lanes" and (model == "gpt" or not self.budget.batch_size):
+        if getattr(self.data, "packing", "") == "lanes" and (model != "rnn" or not self.budget.batch_size):
             raise ValueError("data.packing=lanes is for a recurrent model, with budget.batch_size lanes")
         if self.evaluation.tta != "none" and self.data.type != "images":
             raise ValueError(f"evaluation.tta={self.evaluation.tta} is for images, data are {self.data.type}")
@@ -245,6 +309,29 @@ def _wrong_reading(model: RNNConfig, objective: str) -> str | None:
         return f"model.pool must be none: {objective} asks for an answer at every step"
     if objective in ("causal", "frames") and model.bidirectional:
         return f"model.bidirectional would let the model see what {objective} asks it to predict"
+    return None
+
+
+def _wrong_masked(data: MaskedData, model: BERTConfig) -> str | None:
+    """Why a BERT cannot be pretrained on these rows, if it cannot."""
+    head = "pretraining" if data.next_sentence else "masked"
+    if model.head != head:
+        return f"model.head must be {head} where data.next_sentence={str(data.next_sentence).lower()}"
+    if data.length > model.context:
+        return f"data.length={data.length} is longer than model.context={model.context}"
+    if data.next_sentence and model.segments < 2:
+        return "data.next_sentence needs model.segments=2, to tell the two pieces apart"
+    return None
+
+
+def _wrong_similar(data: SimilarData, model: BERTConfig, budget: Budget) -> str | None:
+    """Why vectors of texts cannot be learned so, if they cannot."""
+    if model.head != "vector":
+        return "model.head must be vector: a text is to be one point"
+    if budget.batch_size == 1:
+        return "budget.batch_size must be 2 or more: a pair is told from the other pairs of its batch"
+    if data.length > model.context:
+        return f"data.length={data.length} is longer than model.context={model.context}"
     return None
 
 

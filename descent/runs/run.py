@@ -7,6 +7,8 @@ import html
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from descent.data import Dataset
 from descent.errors import CorruptArtifact, UserError
 from descent.evaluation import Evaluation
@@ -114,17 +116,8 @@ class Run:
 
     def load(self, which: Which = "best") -> Loaded:
         """The model of a checkpoint, with its averaged weights where it has them, ready to use."""
-        recipe, path = self.recipe, self.checkpoint(which)
-        manifest = checkpoint.verify(path)
-        model = adapted(build(recipe.model), recipe)
-        weights = path / "model.safetensors"
-        safetensors_file.load_into(model, safetensors_file.read(weights), str(weights))
-        average = path / "average.safetensors"
-        if average.name in manifest.files:
-            held, own = safetensors_file.read(average), dict(model.named_parameters())
-            safetensors_file.check_fits({k: own[k] for k in held if k in own}, held, str(average))
-            safetensors_file.copy_into(own, held)
-        merge_lora(model)
+        recipe = self.recipe
+        model = merge_lora(self.weighted(which))
         loss, file = getattr(recipe.objective, "loss", ""), self.folder / "data.json"
         preparation = checked_preparation({**read_json(file), "loss": loss}, recipe.model, str(file))
         return Loaded(
@@ -137,6 +130,20 @@ class Run:
             str(self.folder),
             tta=recipe.evaluation.tta,
         )
+
+    def weighted(self, which: Which = "best") -> nn.Module:
+        """The model of a checkpoint as it is trained: with adapters, if it has any, beside its matrices."""
+        recipe, path = self.recipe, self.checkpoint(which)
+        manifest = checkpoint.verify(path)
+        model = adapted(build(recipe.model), recipe)
+        weights = path / "model.safetensors"
+        safetensors_file.load_into(model, safetensors_file.read(weights), str(weights))
+        average = path / "average.safetensors"
+        if average.name in manifest.files:
+            held, own = safetensors_file.read(average), dict(model.named_parameters())
+            safetensors_file.check_fits({k: own[k] for k in held if k in own}, held, str(average))
+            safetensors_file.copy_into(own, held)
+        return model
 
     @property
     def default_split(self) -> str:

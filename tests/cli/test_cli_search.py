@@ -1,4 +1,4 @@
-"""Nearest texts of a user's own file, the vectors that are kept for it, and adapters from the command line."""
+"""Nearest texts of a user's own file, the vectors kept for it, and adapters from the command line."""
 
 from __future__ import annotations
 

@@ -55,6 +55,28 @@ def test_duplicated_times_are_refused_by_name_or_settled_as_asked(tmp_path: Path
     assert series(load(tmp_path, lines, duplicates="mean"))[1][9] == pytest.approx(9, rel=1e-5)
 
 
+def test_one_time_that_stands_twice_is_said_of_one(tmp_path: Path):
+    with pytest.raises(UserError, match=r"one time stands in more than one row: 2026-03-02 05:00\n"):
+        load(tmp_path, [*rows(), "2026-03-02T05:00,105,1"])
+
+
+def test_a_mistake_in_a_column_of_times_is_named_with_its_line(tmp_path: Path):
+    """Whichever row it is in, and also where lines were left blank or a cell holds a line's end."""
+    for place in (9, 45):
+        lines = rows()
+        lines[place] = "2026-13-99," + lines[place].split(",", 1)[1]
+        with pytest.raises(UserError, match=rf"s.csv: when: no time in line {place + 2}\n.*'2026-13-99'"):
+            load(tmp_path, lines)
+    lines[3] = lines[3] + "\n"
+    lines[7] = lines[7].rsplit(",", 1)[0] + ',"\n5"'
+    with pytest.raises(UserError, match=r"when: no time in line 49\n"):
+        load(tmp_path, lines)
+    with pytest.raises(UserError, match=r"line 49: a row of 1 cells"):
+        load(tmp_path, [*lines[:45], "torn"])
+    with pytest.raises(UserError, match="no column holds times"):  # a third are mistakes: these are no times
+        load(tmp_path, [line if n % 3 else f"n{line}" for n, line in enumerate(rows())])
+
+
 def test_gaps_are_filled_ignored_or_refused(tmp_path: Path):
     lines = [line for n, line in enumerate(rows()) if n not in (10, 11, 40)]
     dataset = load(tmp_path, lines)
@@ -84,12 +106,12 @@ def test_text_in_a_column_of_numbers_is_named_with_its_row_and_value(tmp_path: P
     lines[17] = "2026-03-02T17:00,about 17,3"
     lines[30] = "2026-03-03T06:00,?,3"
     with pytest.raises(
-        UserError, match=r"a: row 18 \(2026-03-02 17:00\) is no number; so are 1 others\n.*'about 17'"
+        UserError, match=r"a: line 19 \(2026-03-02 17:00\) is no number; nor is one other\n.*'about 17'"
     ):
         load(tmp_path, lines)
-    with pytest.raises(UserError, match=r"b: row 1 \(2026-03-02\) is no number\n.*'inf'"):
+    with pytest.raises(UserError, match=r"b: line 2 \(2026-03-02\) is no number\n.*'inf'"):
         load(tmp_path, ["2026-03-02T00:00,0,inf", *rows()[1:]])
-    with pytest.raises(UserError, match=r"b: row 1 \(2026-03-02\) is no number; so are 59 others"):
+    with pytest.raises(UserError, match=r"b: line 2 \(2026-03-02\) is no number; nor are 59 others"):
         load(tmp_path, [line.rsplit(",", 1)[0] + ",north" for line in rows()], targets=("b",))
 
 
@@ -129,7 +151,7 @@ def test_times_that_are_none(tmp_path: Path):
     assert str(times[28])[:10] == "2026-02-01"
     unix = [f"{1_700_000_000 + 60 * n},{n},{n}" for n in range(60)]
     assert str(series(load(tmp_path, unix, time="when", time_format="unix"))[0][1])[:16] == "2023-11-14T22:14"
-    with pytest.raises(UserError, match=r"when: no time in row 3\n.*'soon'"):
+    with pytest.raises(UserError, match=r"when: no time in line 4\n.*'soon'"):
         load(tmp_path, ["2026-03-02,1,1", "2026-03-03,1,1", "soon,1,1", *rows()], time="when")
     with pytest.raises(UserError, match=r"no column 'whne'(.|\n)*did you mean 'when'"):
         load(tmp_path, rows(), time="whne")

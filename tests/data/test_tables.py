@@ -108,7 +108,7 @@ def test_blank_cells_follow_the_policy(tmp_path: Path):
         f"{'' if n % 9 == 0 else n},{'' if n % 7 == 0 else 'w'},{n}.5\n" for n in range(45)
     )
     with pytest.raises(
-        UserError, match=r"5 cells of 'a' are empty, the first in row 1(.|\n)*data\.blanks=mean"
+        UserError, match=r"5 cells of 'a' are empty, the first in line 2(.|\n)*data\.blanks=mean"
     ):
         table(tmp_path, text, target="y", blanks="refuse")
     dropped = table(tmp_path, text, target="y", blanks="drop")
@@ -157,7 +157,7 @@ FAULTS = [
     ("a,b\n1,2\n3,4\n5,6\n", {}, r"which column is to be predicted(.|\n)*data\.target=b"),
     ("a\n1\n2\n3\n", {"target": "a"}, "no column is left"),
     ("a,b\n1,2\n", {"target": "b"}, "too few rows"),
-    ("a,b\n1,inf\n2,3\n4,5\n", {"target": "b"}, "row 1: b is infinite"),
+    ("a,b\n1,inf\n2,3\n4,5\n", {"target": "b"}, "line 2: b is infinite"),
     ("a,b\n,1\n,2\n,3\n", {"target": "b"}, "column 'a' is empty"),
     ("a,b\n1,x\n2,x\n3,x\n", {"target": "b"}, "has 1 classes"),
     ("a,b\n1,x\n2,y\n3,z\n", {"target": "b", "task": "regression"}, "holds words"),

@@ -83,12 +83,16 @@ def test_the_groups_of_a_toy():
 
 SMALL = {
     "gpt": {"depth": 2, "dim": 8, "heads": 2},
+    "bert": {"depth": 2, "dim": 8, "heads": 2, "head": "tokens"},
+    "llama": {"depth": 2, "dim": 8, "heads": 2},
     "alexnet": {"inputs": [3, 67, 67], "channels": [8, 12, 8, 8, 12], "hidden": 16},
     "resnet": {"depths": [2, 1], "widths": [8, 16]},
     "vit": {"depth": 2, "dim": 24, "heads": 3, "patch": 4},
     "rnn": {"inputs": [], "outputs": 0, "depth": 2, "dim": 8},
     "dscnn": {"inputs": [16]},
     "seq2seq": {"dim": 8, "embedding": 4},
+    "transformer": {"depth": 2, "dim": 8, "heads": 2, "tied": False},
+    "t5": {"depth": 2, "dim": 8, "heads": 2, "tied": False},
 }
 OF_CLASSES = [name for name in MODELS if name not in ("forecaster", "dlinear")]
 """Forecasters say steps of a series: their last layer is of another size."""
