@@ -24,7 +24,15 @@ from descent.runs.train import train as train_recipe
 from descent.weights.shards import LARGEST_FILE
 
 __all__ = [
-    *("Loaded", "Recipe", "Run", "export", "export_adapter", "find_rate", "fork", "load", "show_batch"),
+    "Loaded",
+    "Recipe",
+    "Run",
+    "export",
+    "export_adapter",
+    "find_rate",
+    "fork",
+    "load",
+    "show_batch",
     "train",
 ]
 

@@ -94,9 +94,7 @@ def _called(name: str) -> str:
     return name or "the unnamed column"
 
 
-def _time_column(
-    cells: dict[str, list[str]], lines: Sequence[int], config: SeriesData, path: Path
-) -> str:
+def _time_column(cells: dict[str, list[str]], lines: Sequence[int], config: SeriesData, path: Path) -> str:
     """The column that is named, or the first whose first cells are all times.
 
     Raises:

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from descent.data.splits import named
 from descent.errors import UserError, nearest
 
-__all__ = ["find", "left_out", "missing", "read_documents", "placed_rows", "read_text", "rows_of_csv"]
+__all__ = ["find", "left_out", "missing", "placed_rows", "read_documents", "read_text", "rows_of_csv"]
 
 SUFFIXES = (".txt", ".md", ".rst", ".text", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".py", ".tex")
 MAX_BYTES = 4 * 2**30

@@ -66,7 +66,9 @@ class Objective(ABC):
 
 def model_inputs(batch: Batch) -> Batch:
     """What of a batch the model itself takes, by the names of its arguments."""
-    return {name: value for name, value in batch.items() if name not in ("targets", "next_targets", "carried")}
+    return {
+        name: value for name, value in batch.items() if name not in ("targets", "next_targets", "carried")
+    }
 
 
 def outputs_of(model: nn.Module, batch: Batch) -> Tensor:

@@ -231,7 +231,9 @@ CATALOG: dict[str, Entry] = {
         "t5",
     ),
     "t5-tasks-en": Entry("a T5 for five English tasks at once, each as text to text", "tasks", "t5_tasks_en"),
-    "t5-tasks-zh": Entry("a T5 for three Chinese tasks at once, each as text to text", "tasks", "t5_tasks_zh"),
+    "t5-tasks-zh": Entry(
+        "a T5 for three Chinese tasks at once, each as text to text", "tasks", "t5_tasks_zh"
+    ),
     "gpt2-124m": Entry(
         "GPT-2 at its published size, for benchmarks",
         "text",

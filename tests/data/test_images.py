@@ -219,7 +219,10 @@ def test_how_an_image_fills_another_shape():
 FAULTS = [
     (lambda root: root / "nothing", "no such file or folder"),
     (lambda root: root / "cat" / "000.png", "folder with one folder per class"),
-    (lambda root: root / "cat", r"no folder of images by class\n.*0 folders with 0 images, and \d+ images in no"),
+    (
+        lambda root: root / "cat",
+        r"no folder of images by class\n.*0 folders with 0 images, and \d+ images in no",
+    ),
 ]
 
 

@@ -211,7 +211,11 @@ SPECIMENS = {
     ),
     "llama": Specimen("llama", tokens, OUT, LLAMA, decodes=True),
     "llama as qwen2": Specimen(
-        "llama", tokens, OUT, {**LLAMA, "groups": 1, "bias": "qkv", "tied": True, "dropout": 0.3}, decodes=True
+        "llama",
+        tokens,
+        OUT,
+        {**LLAMA, "groups": 1, "bias": "qkv", "tied": True, "dropout": 0.3},
+        decodes=True,
     ),
     "llama as qwen3, stretched": Specimen(
         "llama",

@@ -30,7 +30,15 @@ SIZES = {
     "t5": {"vocab_size": 23, "depth": 1, "dim": 8, "heads": 2, "head_dim": 5, "hidden": 9},
     "bert": {"vocab_size": 23, "depth": 2, "dim": 12, "heads": 2, "head": "classes", "outputs": 2},
     "gpt": {"vocab_size": 23, "depth": 2, "dim": 32, "heads": 2, "context": 16, "bigram": True},
-    "llama": {"vocab_size": 23, "depth": 2, "dim": 16, "heads": 4, "groups": 2, "bias": "qkv", "qk_norm": True},
+    "llama": {
+        "vocab_size": 23,
+        "depth": 2,
+        "dim": 16,
+        "heads": 4,
+        "groups": 2,
+        "bias": "qkv",
+        "qk_norm": True,
+    },
 }
 TEXT = ["the cat sat on the mat", "静夜思 床前明月光", "🙂 and the rest"] * 20
 
