@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from descent.cli.explain_fitting import check_method, default_method
 from descent.cli.explain_sequences import Asked, explain_sequence
 from descent.cli.explain_texts import AskedText, View, explain_text, list_text_layers, reads_text
 from descent.cli.inputs import images_of
@@ -30,7 +31,7 @@ MethodName = Annotated[
         metavar="NAME",
         help=f"Of images: {', '.join(TABLE)}, or all that give one map an image. "
         f"Of sequences: {', '.join(SEQUENCES)}. Of texts by a Transformer: {', '.join(TEXTS)}.",
-        show_default="gradcam; of texts attention",
+        show_default="of images gradcam, of sequences saliency, of texts attention",
     ),
 ]
 LayerName = Annotated[
@@ -133,20 +134,22 @@ def explain(
     A broken image is reported and left out; if it was named itself, not found in a folder, the end is 1.
     """
     loaded = _load(run, checkpoint)
+    check_method(loaded, method)
     of_text = reads_text(str(getattr(loaded.config, "type", "")), method, images or [], text) and not sanity
     if list_layers:
         (list_text_layers if of_text else _print_layers)(loaded, as_json)
         return
     if of_text and not (unit or against):
-        heads, rows = head or [], row or []
-        asked_text = AskedText(
-            method or "attention", images or [], text, second, target, layer, heads, rows, top, view
+        words, places = (
+            (method or "attention", images or [], text, second, target, layer),
+            (head or [], row or []),
         )
+        asked_text = AskedText(*words, *places, top, view)
         explain_text(loaded, asked_text, out, as_json)
         return
     if second or head or row or top or view:
         raise UserError("--second, --head, --row, --top and --view are for Transformers over text")
-    method = method or ("all" if sanity else "gradcam")
+    method = method or ("all" if sanity else default_method(loaded))
     out = png(out or f"explain-{'sanity' if sanity else method}.png")
     if _over_time(loaded, method, text) and not sanity:
         asked = Asked(run, method, images or [], text, layer, unit or [], target, against or [], checkpoint)

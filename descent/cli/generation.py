@@ -11,7 +11,7 @@ import typer
 
 from descent.cli.model import PANEL, Adapter, Checkpoint, Json, ModelArgument, open_model
 from descent.cli.places import data_of, split_example
-from descent.cli.terminal import print_json, print_text
+from descent.cli.terminal import note, print_json, print_text
 from descent.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ Out = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Of a model of music: the MIDI file to write.")
 ]
 BARS = 16
+MOST_NAMED = 10
 Bars = Annotated[int, typer.Option(metavar="N", min=1, help="Of music: bars to write.")]
 Beams = Annotated[int, typer.Option(metavar="N", min=1, help="Over 1: beam search, no sampling.")]
 Precision = Annotated[
@@ -163,6 +164,25 @@ def _beginning(loaded: Loaded, model: str, prompt: str) -> np.ndarray:
     return opening_of(data_of(model), *piece) if piece else opening(prompt, loaded.preparation)
 
 
+def _note_unknown(loaded: Loaded, text: str) -> None:
+    """Says which characters of a prompt the model's tokenizer does not know, as it reads them all as one."""
+    from descent.text.marks import UNKNOWN
+
+    tokenizer = loaded.tokenizer
+    if tokenizer is None:
+        return
+    known = tokenizer.marks.vocabulary
+    marks = {known[name] for name in (UNKNOWN, "[UNK]") if name in known}
+    if not marks:
+        return
+    read = tokenizer.pieces(text)
+    places = [place for index, place in zip(read.ids, read.spans, strict=True) if index in marks]
+    lost = list(dict.fromkeys(text[start:end] for start, end in places))
+    if lost:
+        more = f", and {len(lost) - MOST_NAMED:,} more" if len(lost) > MOST_NAMED else ""
+        note(f"warning: unknown to this model: {', '.join(map(repr, lost[:MOST_NAMED]))}{more}")
+
+
 def _write(
     loaded: Loaded,
     prompt: str,
@@ -175,6 +195,7 @@ def _write(
     """Prints what a model writes: after the prompt, or as the answer to what a user says."""
     if chat is not None and prompt:
         raise UserError("--prompt is gone on from, --chat is answered: give one of them")
+    _note_unknown(loaded, prompt if chat is None else chat)
     said = prompt if chat is None else [{"role": "user", "content": chat}]
     echo = "" if loaded.translates or chat is not None else prompt
     if stream and beams == 1:

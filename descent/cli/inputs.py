@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from descent.errors import UserError
+from descent.errors import UserError, nearest
 
 __all__ = ["images_of", "read_inputs"]
 
@@ -26,9 +26,7 @@ def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
     """
     pairs = [word for word in words if "=" in word and not Path(word).exists()]
     if pairs and kind in ("series", "sound"):
-        raise UserError(
-            f"{pairs[0]} is not a file", expected="a recording" if kind == "sound" else "a series"
-        )
+        raise _absent(Path(pairs[0]), kind)
     if pairs and len(pairs) < len(words):
         other = next(word for word in words if word not in pairs)
         raise UserError(f"{other!r} is not of the form name=value, as {pairs[0]!r} is")
@@ -42,10 +40,7 @@ def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
             found += [(str(file), file) for file in _files_of(path, kind)]
             continue
         if not path.is_file():
-            raise UserError(
-                f"{path} is not a file",
-                hint="give image files or folders, a CSV or JSON file, or name=value words",
-            )
+            raise _absent(path, kind)
         rows = None if kind in ("series", "sound") else _rows(path)
         found += (
             [(str(path), path)] if rows is None else [(f"{path}:{n}", row) for n, row in enumerate(rows, 1)]
@@ -53,6 +48,26 @@ def read_inputs(words: Sequence[str], kind: str = "") -> list[tuple[str, Any]]:
     if not found:
         raise UserError("there are no rows in " + ", ".join(words))
     return found
+
+
+def _absent(path: Path, kind: str) -> UserError:
+    """The error for a file that is not there: what this model is asked with, and the nearest name."""
+    from descent.data.sound_config import SOUND_SUFFIXES
+
+    images, rows = "image files or folders of them", "a CSV or JSON file of rows, or name=value words"
+    wanted = {
+        "sound": "recordings or folders of them, named " + " ".join(SOUND_SUFFIXES),
+        "series": "the file of a series: a .csv or .tsv with the columns of training",
+        "images": images,
+        "table": rows,
+    }
+    held = path.parent if path.parent.is_dir() else None
+    near = nearest(path.name, [item.name for item in held.iterdir()]) if held else None
+    return UserError(
+        f"{path} is not a file",
+        expected=wanted.get(kind, f"{images}, {rows}"),
+        hint=f"did you mean {path.with_name(near)}?" if near else None,
+    )
 
 
 def _files_of(folder: Path, kind: str) -> list[Path]:

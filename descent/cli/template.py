@@ -146,5 +146,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(inner) for inner in value)}]"
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        told = {key: inner for key, inner in value.items() if inner is not None}
+        return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in told.items()) + " }"
     return tomli_w.dumps({"x": value}).removeprefix("x = ").rstrip("\n")

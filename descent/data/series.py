@@ -97,7 +97,6 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
         UserError: the file cannot be read as a series, or a part is too short for one window or holds no
             value to forecast.
     """
-    name = config.source or Path(str(config.path)).name
     columns = _read(config, item, files)
     chosen, columns = _choose(config, ordered(columns, config.duplicates))
     columns, step = even(columns, config.gaps)
@@ -106,7 +105,7 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
     sizes = _parts(config, item, columns)
     used = rounds(config.calendar, step, _span(columns.times[: sizes[0]]) + step.length)
     notes = list(columns.notes)
-    mean, std = _statistics(values, there, sizes[0], notes)
+    mean, std = _statistics(values, there, sizes[0], notes, chosen["targets"])
     history = [*chosen["targets"], *chosen["inputs"]]
     preparation = {
         "kind": "series",
@@ -138,7 +137,7 @@ def load_series(config: SeriesData, item: Entry | None, files: list[Path]) -> Da
     splits: dict[str, Split] = {part: SeriesSplit(series, part) for part in series.parts}
     about = ", ".join(f"{part} {size:,}" for part, size in zip(NAMES, sizes, strict=True))
     return Dataset(
-        name=name,
+        name=config.source or Path(str(config.path)).name,
         splits=splits,
         sizes={
             "channels": len(history), "outputs": len(chosen["targets"]), "known": series.known.shape[1],
@@ -271,7 +270,11 @@ def _check_targets(series: Series, where: str) -> None:
 
 
 def _statistics(
-    values: dict[str, NDArray[np.float64]], there: dict[str, NDArray[np.bool_]], end: int, notes: list[str]
+    values: dict[str, NDArray[np.float64]],
+    there: dict[str, NDArray[np.bool_]],
+    end: int,
+    notes: list[str],
+    targets: list[str],
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and deviation of each column in the training part; what was filled in does not count."""
     mean, std, constant = {}, {}, []
@@ -289,6 +292,8 @@ def _statistics(
             notes.append(f"{name}: {blank:,} missing values filled")
     if constant:
         notes.append(f"constant in the training part, not scaled: {', '.join(constant)}")
+    if set(targets) <= set(constant):
+        notes.append("no target changes in the training part: nothing is to be learnt, and there is no mase")
     return mean, std
 
 

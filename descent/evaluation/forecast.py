@@ -44,7 +44,7 @@ def score(
     - `mase`: mean of |y - f| / s, where s of a target is the mean of |y_t - y_(t - m)| over the training
       part, m steps being a season (R. Hyndman, A. Koehler, Another look at measures of forecast accuracy,
       2006, with m = 1; the M4 Competition with seasons). A target that never changes there has no s and is
-      left out.
+      left out; where none does, so is `mase`.
     - `mse_last`, `mse_seasonal`, `mse_linear`: the same of the baselines, see `baselines.forecasts`.
     - `coverage`: the share of truths between the lowest and the highest quantile; `width`: the mean
       distance of these, standardised.
@@ -87,7 +87,7 @@ def score(
     values = {"loss": loss / count, **sums.means(), **own}
     if quantiles:
         values |= {"coverage": inside / count, "width": width / count}
-    return Evaluation(values, sums.count)
+    return Evaluation(values, split.whole)
 
 
 @dataclass
@@ -118,7 +118,7 @@ class _Sums:
 
     def means(self) -> dict[str, float]:
         counts = {name: self.scaled if name == "mase" else self.count for name in ERRORS}
-        return {name: self.totals[name] / counts[name] if counts[name] else float("nan") for name in ERRORS}
+        return {name: self.totals[name] / count for name, count in counts.items() if count}
 
 
 def _check_targets(series: Series, part: str) -> None:

@@ -17,7 +17,7 @@ class Evaluation:
             error, see `calibration`) from 0 to 1; `perplexity` exp(loss); `bits_per_byte` the loss per
             UTF-8 byte of the text in bits; `r2`, `mae` and `rmse` in the units of the targets the model
             sees; others as the module of their task says.
-        examples: how many targets were scored.
+        examples: how many targets were scored; of a series, how many windows.
         confusion: counts, one row a true class and one column a predicted class; None if no classes.
         predictions: what a classifier said of each example, for `class_scores`, `calibration` and
             `most_wrong`; None if no classes.

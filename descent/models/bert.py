@@ -21,6 +21,7 @@ from descent.nn.block import Block
 from descent.nn.dropout import dropout
 from descent.nn.feedforward import FeedForward, GatedFeedForward, named_activation
 from descent.nn.norm import LayerNorm
+from descent.nn.pooling import means, taken
 from descent.nn.position import Learned, Rotary, document_positions
 
 SIZES: dict[str, dict[str, int]] = {  # Devlin et al. (2019), section 3; the small ones: Turc et al. (2019)
@@ -63,6 +64,8 @@ class BERTConfig(Config):
         outputs: classes of the heads "classes" and "tokens"; 0 = taken from the data.
         pooler: whether "classes" (and "none") start from the map of the first token that "next" and
             "pretraining" train; otherwise the head for classes has such a map of its own, as RoBERTa's.
+        pooling: what "classes" tells a class from: the "mean" of an example's tokens, or its "first" as in
+            2019, which masked words alone do not teach to stand for the whole.
         dropout: probability of dropping an element after the embeddings, after every part of a block and
             before the head.
         attention_dropout: probability of dropping an attention weight.
@@ -87,6 +90,7 @@ class BERTConfig(Config):
     head: Head = "masked"
     outputs: int = Field(default=0, ge=0)
     pooler: bool = False
+    pooling: Literal["mean", "first"] = "mean"
     dropout: float = Field(default=0.1, ge=0, lt=1)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -115,6 +119,7 @@ class BERTConfig(Config):
             "feedforward": "gelu",
             "bias": True,
             "norm_eps": 1e-12,
+            "pooling": "first",
         }
         trained = {"vocab_size": 30522, "head": "pretraining", "pooler": True, "attention_dropout": 0.1}
         return cls.modern(size, **{**form, **trained, **changes})
@@ -141,7 +146,7 @@ class BERT(nn.Module):
         post:    norm(x + attention(x)), then norm(x + feedforward(x))                     as in 2019
         pre:     x + attention(norm(x)), then x + feedforward(norm(x)), and a norm at the end
         masked:  hidden states -> linear -> GELU -> norm -> token embedding transposed + bias
-        classes: first token -> linear -> tanh -> linear;   tokens, span: every token -> linear
+        classes: mean or first token -> linear -> tanh -> linear;   tokens, span: every token -> linear
 
     `BERTConfig.published()` is Devlin et al. (2019), "BERT: Pre-training of Deep Bidirectional Transformers";
     the sizes below base: Turc et al. (2019), "Well-Read Students Learn Better". `BERTConfig.roberta()` is Liu
@@ -247,7 +252,7 @@ class BERT(nn.Module):
                 return self.vectors(hidden, starts, documents)
         if self.head is None:
             return hidden
-        states = self.pooled(hidden, starts) if self.config.head == "classes" else hidden
+        states = self._summary(hidden, starts, documents) if self.config.head == "classes" else hidden
         rate = 0.0 if self.config.head == "span" else self.config.dropout
         return self.head(dropout(states, rate, self.training)).float()
 
@@ -255,8 +260,14 @@ class BERT(nn.Module):
         self, hidden: Float[Tensor, "rows time dim"], starts: Int[Tensor, "rows examples"] | None = None
     ) -> Tensor:
         """tanh(W h + b) of each example's first token, (N, K, D) or (N, D); h itself without a pooler."""
-        first = hidden[:, 0] if starts is None else _taken(hidden, starts)
+        first = hidden[:, 0] if starts is None else taken(hidden, starts)
         return first if self.pooler is None else torch.tanh(self.pooler(first))
+
+    def _summary(self, hidden: Tensor, starts: Tensor | None, documents: Tensor | None) -> Tensor:
+        """What stands for each example before its class is told."""
+        if self.config.pooling == "first":
+            return self.pooled(hidden, starts)
+        return self.vectors(hidden, starts, documents).to(hidden.dtype)
 
     def follows(
         self, hidden: Float[Tensor, "rows time dim"], starts: Int[Tensor, "rows examples"] | None = None
@@ -273,13 +284,8 @@ class BERT(nn.Module):
         documents: Int[Tensor, "rows time"] | None = None,
     ) -> Tensor:
         """The mean of each example's hidden states, in single precision: (N, K, D), or (N, D)."""
-        count = 1 if starts is None else starts.shape[1]
-        if documents is None:
-            documents = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
-        belongs_NKT = documents[:, None] == torch.arange(count, device=hidden.device)[:, None]
-        sizes_NK1 = belongs_NKT.sum(-1, keepdim=True).clamp_min(1)
-        means_NKD = belongs_NKT.float() @ hidden.float() / sizes_NK1
-        return means_NKD[:, 0] if starts is None else means_NKD
+        found_NKD = means(hidden, documents, 1 if starts is None else starts.shape[1])
+        return found_NKD[:, 0] if starts is None else found_NKD
 
     def _embed(
         self, tokens: Tensor, documents: Tensor | None, positions: Tensor, segments: Tensor | None
@@ -370,13 +376,6 @@ def _head(config: BERTConfig) -> nn.Module | None:
         return ClassHead(config.dim, config.outputs, config.dropout)
     outputs = {"classes": config.outputs, "tokens": config.outputs, "span": 2}.get(config.head)
     return None if outputs is None else nn.Linear(config.dim, outputs)
-
-
-def _taken(
-    hidden: Float[Tensor, "rows time dim"], places: Int[Tensor, "rows examples"]
-) -> Float[Tensor, "rows examples dim"]:
-    """The states at some places of each row."""
-    return hidden.gather(1, places[:, :, None].expand(-1, -1, hidden.shape[2]))
 
 
 def _norm(config: BERTConfig) -> LayerNorm:

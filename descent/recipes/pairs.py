@@ -27,7 +27,7 @@ def lstm_dates_bahdanau() -> Recipe:
         precision="fp32",
         budget=Budget(steps=1000, batch_size=32),
         evaluation=EvaluationPlan(every=250, batch_size=256),
-        samples=SamplePlan(every=250, prompt="Sunday, 3rd of May 1987", max_new_tokens=16, temperature=0.0),
+        samples=SamplePlan(every=250, max_new_tokens=16, temperature=0.0),
     )
 
 

@@ -11,8 +11,6 @@ from descent.text import TokenizerConfig
 from descent.training.optimizers import AdamConfig, MuonConfig
 from descent.training.schedules import TrapezoidConfig
 
-PROMPT = "Ein kleines Mädchen klettert in ein Spielhaus aus Holz."
-
 
 def transformer_multi30k() -> Recipe:
     """The Transformer of 2017, small, pre-norm, on packed pairs."""
@@ -28,7 +26,7 @@ def transformer_multi30k() -> Recipe:
         clip_norm=1.0,
         budget=Budget(epochs=10, batch_size=200),
         evaluation=EvaluationPlan(every=300, batch_size=128, metric="bleu"),
-        samples=SamplePlan(every=300, prompt=PROMPT, max_new_tokens=40, temperature=0.0),
+        samples=SamplePlan(every=300, max_new_tokens=40, temperature=0.0),
     )
 
 

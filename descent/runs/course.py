@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from descent.evaluation import calibration
@@ -137,7 +138,7 @@ class Course:
         )
         self.progress.evaluation(step, split, found.metrics)
         if split == self.split:
-            score = found.metrics[self.plan.metric]
+            score = found.metrics.get(self.plan.metric, math.nan)  # one that the data leave undefined
             if math.isfinite(score):  # the log, which a resumed run reads, holds no other
                 self._scored_at = step
                 self._scores.append(score)
@@ -208,9 +209,10 @@ class Course:
         if plan is None or parts.tokenizer is None:
             return
         loaded = Loaded.of(parts)
+        prompt = plan.prompt or (self._source() if loaded.translates else "")
         with parts.averaged():
             text = loaded.generate(
-                plan.prompt,
+                prompt,
                 max_new_tokens=plan.max_new_tokens,
                 temperature=plan.temperature,
                 top_k=plan.top_k,
@@ -218,13 +220,22 @@ class Course:
                 seed=parts.recipe.seed,
                 sliding=True,
             )
-        shown = f"{plan.prompt}\n{text}" if loaded.translates else plan.prompt + text
+        shown = f"{prompt}\n{text}" if loaded.translates else prompt + text
         step = parts.state.step
         folder = self.folder / "samples"
         folder.mkdir(exist_ok=True)
         (folder / f"step-{step:06d}.txt").write_text(shown, encoding="utf-8", newline="")
         self.log.append("sample", step, text=shown)
         self.progress.sample(step, shown)
+
+    def _source(self) -> str:
+        """The first text of the held-out pairs, as the model gets it."""
+        parts = self.parts
+        batch = parts.dataset.splits[self.split or "train"].gather(np.arange(1))
+        if parts.tokenizer is None or "source_lengths" not in batch:
+            return ""
+        ids = batch["source"][0, : int(batch["source_lengths"][0])].tolist()
+        return parts.tokenizer.decode([index for index in ids if index != parts.tokenizer.end])
 
 
 def memory(device: torch.device) -> int | None:

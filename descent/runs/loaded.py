@@ -243,6 +243,14 @@ class Loaded:
             hint="put its preprocessor_config.json beside config.json, or export it from a run",
         )
 
+    def _fits(self) -> str:
+        """What a model that writes no text is asked with."""
+        kind = self.preparation.get("kind")
+        if kind in ("frames", "voices"):
+            return "`descent generate` writes its music to a file"
+        asked = {"series": "the file of a series", "sound": "recordings", "table": "rows", "images": "images"}
+        return f"use predict with {asked[kind]}" if kind in asked else self._use()
+
     def _use(self) -> str:
         if self.preparation.get("kind") == "similar":
             return "use embed, or `descent search`"
@@ -293,7 +301,7 @@ class Loaded:
         if self.tokenizer is None:
             raise UserError(
                 f"{self.name or 'this model'} writes no text: it has no tokenizer",
-                hint="use predict for images and rows",
+                hint=self._fits(),
             )
         return self.tokenizer
 

@@ -72,8 +72,8 @@ ModelConfig = (
     | DSCNNConfig
     | Seq2SeqConfig
     | TransformerConfig
-    | BERTConfig
     | T5Config
+    | BERTConfig
     | GPTConfig
     | LlamaConfig
 )
@@ -173,7 +173,10 @@ class SamplePlan(Config):
     """What a language model writes now and then while it trains."""
 
     every: int = Field(default=0, ge=0, description="steps between samples; 0 = only at the end")
-    prompt: str = Field(default="", description="the text to go on from")
+    prompt: str = Field(
+        default="",
+        description="the text to go on from; of pairs the source, and empty = the first of validation",
+    )
     max_new_tokens: int = Field(default=200, gt=0)
     temperature: float = Field(default=0.8, ge=0)
     top_k: int = Field(default=0, ge=0, description="0 = all")

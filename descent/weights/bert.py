@@ -237,6 +237,8 @@ def is_published(config: Any, kind: Kind = "bert") -> bool:
     form = (config.position, config.order, config.bias, config.embedding_norm)
     if form != ("learned", "post", True, True) or config.feedforward == "geglu" or not config.segments:
         return False
+    if config.head == "classes" and config.pooling != "first":
+        return False
     if kind == "bert":
         return not config.position_offset and (config.pooler or config.head != "classes")
     exact = config.feedforward == "gelu" or config.head != "masked"

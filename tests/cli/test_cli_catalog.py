@@ -36,6 +36,11 @@ def test_list_of_one_kind(descent, kind):
     assert len(lines) == 1 + len({"recipes": CATALOG, "models": MODELS, "data": ENTRIES}[kind])
 
 
+def test_a_size_that_nobody_published_is_said_to_be_that(descent):
+    (line,) = (line for line in descent("data", "list").out.splitlines() if line.startswith("fsdd "))
+    assert "no size published" in line
+
+
 def test_tables_in_a_pipe_are_not_cut(descent, monkeypatch):
     monkeypatch.delenv("COLUMNS")
     assert ENTRIES["wikitext-2"].about in descent("data", "list").out

@@ -65,7 +65,7 @@ def pairs(folder):
     ]
     lines = [f"{y} {'JFMAMJJASOND'[m - 1]}ay {d}\t{y}-{m:02d}-{d:02d}\n" for y, m, d in days]
     (folder / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
-    return [f"data.path={folder / 'pairs.tsv'}", "model.dim=8", "budget.batch_size=4", "samples.prompt=2001"]
+    return [f"data.path={folder / 'pairs.tsv'}", "model.dim=8", "budget.batch_size=4"]
 
 
 def begun(path):
@@ -95,7 +95,11 @@ def test_every_recording_of_a_folder_is_predicted_by_name(descent, sound, tmp_pa
     result = descent("predict", sound / "run", "broken.wav", "no-samples.wav", files[0], "--json", code=1)
     assert [row["input"] for row in result.json] == [str(files[0])]
     assert result.err.count("left out") == 2
-    assert "not a file" in descent("predict", sound / "run", "absent.wav", code=2).err
+    error = descent("predict", sound / "run", "brokn.wav", code=2).err
+    assert "brokn.wav is not a file" in error
+    assert "recordings or folders of them" in error
+    assert "did you mean broken.wav?" in error
+    assert "image" not in error
 
 
 def test_a_series_goes_on_as_the_run_says(descent, series, tmp_path):
@@ -116,6 +120,45 @@ def test_a_series_goes_on_as_the_run_says(descent, series, tmp_path):
         csv.writer(file).writerows(rows[:48])
     assert "48" in descent("predict", series / "run", "short.csv", code=2).err
     assert "file of one series" in descent("predict", series / "run", tmp_path, code=2).err
+
+
+def test_a_series_that_is_not_there_is_asked_for_and_what_writes_no_text_says_what_it_does(descent, series):
+    error = descent("predict", series / "run", series / "serie.csv", code=2).err
+    assert f"did you mean {series / 'series.csv'}?" in error
+    assert "the file of a series" in error
+    error = descent("generate", series / "run", code=2).err
+    assert "use predict with the file of a series" in error
+    facts = descent("evaluate", series / "run", "--split", "test", "--json").json
+    assert facts["examples"] == len(package.Run(series / "run").parts().dataset.splits["test"])
+
+
+def test_a_method_that_does_not_fit_is_answered_by_those_that_do(descent, sound, series, dates):
+    error = descent("explain", sound / "run", "--method", "gate", code=2).err
+    assert "did you mean 'gates'?" in error
+    assert "gates, gradient-distance, hidden, saliency, units" in error
+    error = descent("explain", sound / "run", "train:0", "--method", "gradcam", code=2).err
+    assert "one of gates, hidden, units, saliency, gradient-distance" in error
+    for run in (sound, series, dates):
+        facts = descent("explain", run / "run", "--json").json
+        assert (facts["method"], facts["out"]) == ("saliency", "explain-saliency.png")
+    assert "alignment" in descent("explain", dates / "run", "--method", "alignmen", code=2).err
+
+
+def test_samples_of_own_pairs_are_of_their_own_validation_part(dates):
+    split = package.Run(dates / "run").parts().dataset.splits["validation"]
+    batch = split.gather(np.arange(1))
+    loaded = package.load(dates / "run")
+    source = batch["source"][0, : int(batch["source_lengths"][0]) - 1].tolist()
+    (file,) = (dates / "run" / "samples").glob("*.txt")
+    assert file.read_text(encoding="utf-8").split("\n")[0] == loaded.tokenizer.decode(source)
+    assert "ay " in loaded.tokenizer.decode(source)
+
+
+def test_characters_that_a_prompt_holds_and_the_model_never_saw_are_named(descent, dates):
+    result = descent("generate", dates / "run", "--prompt", "2024 ☃ May ß☃", "--max-new-tokens", 4)
+    (line,) = (line for line in result.err.splitlines() if "unknown" in line)
+    assert line.endswith("'☃', 'ß'")
+    assert "unknown" not in descent("generate", dates / "run", "--prompt", "2001 May 3").err
 
 
 def test_music_is_written_as_midi_and_as_a_picture(descent, voices, tmp_path):

@@ -122,6 +122,15 @@ def test_a_constant_column_is_kept_unscaled(tmp_path: Path):
     assert "constant in the training part, not scaled: b" in dataset.notes
 
 
+def test_of_a_series_that_never_changes_it_is_said(tmp_path: Path):
+    """It may change later: a model sees the training part alone."""
+    lines = [f"{line.split(',')[0]},{7 if n < 50 else n},4.5" for n, line in enumerate(rows())]
+    said = "no target changes in the training part"
+    assert any(note.startswith(said) for note in load(tmp_path, lines).notes)
+    changing = load(tmp_path, [lines[0].replace(",7,", ",8,"), *lines[1:]])
+    assert not any(note.startswith(said) for note in changing.notes)
+
+
 def test_an_empty_column_is_left_out_or_refused_when_named(tmp_path: Path):
     lines = [line.rsplit(",", 1)[0] + "," for line in rows()]
     assert load(tmp_path, lines).preparation["targets"] == ["a"]

@@ -264,6 +264,10 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "own" / "low").mkdir(parents=True)
     with pytest.raises(UserError, match="no folder of recordings by class"):
         load_sound(SoundData(path=str(tmp_path / "own")), None, [])
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "own" / name).write_bytes(wav(tone(300)))
+    with pytest.raises(UserError, match=r"1 folder with 0 recordings, and 2 recordings in no folder"):
+        load_sound(SoundData(path=str(tmp_path / "own")), None, [])
     root = write_folder(tmp_path / "whole", 4)
     (root / "broken").mkdir()
     (root / "broken" / "a.wav").write_bytes(b"")

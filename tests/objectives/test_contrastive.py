@@ -60,7 +60,7 @@ def test_the_loss_worked_by_hand(packing: str) -> None:
     assert objective.targets(Phase(), batch) == 4
     assert not objective.splittable
     wanted = by_hand(alone(model, split), PAIRS, 0.2)
-    assert float(objective.loss(model, Phase(), batch)) == pytest.approx(wanted, rel=1e-4)
+    assert objective.loss(model, Phase(), batch).item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_vectors_come_in_the_order_of_the_turns() -> None:

@@ -65,7 +65,7 @@ def test_the_body_is_used_whatever_the_head(tokenizer: Tokenizer, head: str) -> 
 def test_a_long_text_is_cut_as_in_training(tokenizer: Tokenizer) -> None:
     short = loaded(tokenizer, length=20)
     assert_close(short.embed([TEXTS[1]]), short.embed([TEXTS[1][:18]]), rtol=1e-4, atol=1e-5)
-    assert vectors.longest_text(short.model, {}) == 300
+    assert vectors.longest_text(vectors.as_bert(short.model), {}) == 300
     found, cut = vectors.text_vectors(short.model, tokenizer, TEXTS, 20)  # type: ignore[arg-type]
     assert cut == 2
     assert_close(found, short.embed(TEXTS))
