@@ -38,7 +38,9 @@ LayerName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"For {', '.join(that('takes_layer'))}; see --list. Of texts also a block's number, or cross.",
+        help=f"For {', '.join(that('takes_layer'))}; see --list. "
+        "For gates, hidden and units of sequences a recurrent module, such as decoder. "
+        "Of texts a block's number, or cross.",
     ),
 ]
 TargetName = Annotated[
@@ -98,7 +100,7 @@ Out = Annotated[
 SanityCheck = Annotated[
     bool,
     typer.Option(
-        "--sanity", help="Check that the maps change when the weights are randomised; exit 1 if not."
+        "--sanity", help="Of images: check that maps change when the weights are randomised; exit 1 if not."
     ),
 ]
 
@@ -140,11 +142,8 @@ def explain(
         (list_text_layers if of_text else _print_layers)(loaded, as_json)
         return
     if of_text and not (unit or against):
-        words, places = (
-            (method or "attention", images or [], text, second, target, layer),
-            (head or [], row or []),
-        )
-        asked_text = AskedText(*words, *places, top, view)
+        shown = layer, head or [], row or [], top, view
+        asked_text = AskedText(method or "attention", images or [], text, second, target, *shown)
         explain_text(loaded, asked_text, out, as_json)
         return
     if second or head or row or top or view:

@@ -50,6 +50,7 @@ def check_method(loaded: Loaded, method: str | None) -> None:
         raise unknown("method for this model", method, names)
     if method in METHODS and method not in names:
         raise UserError(
-            f"{method} is for images, not a view of a sequence or a text, which {loaded.name or 'this model'} reads",
+            f"{method} is for images: it is no view of a sequence or a text",
+            got=loaded.name or "another model",
             expected="one of " + ", ".join(names),
         )

@@ -142,6 +142,9 @@ def test_a_method_that_does_not_fit_is_answered_by_those_that_do(descent, sound,
         facts = descent("explain", run / "run", "--json").json
         assert (facts["method"], facts["out"]) == ("saliency", "explain-saliency.png")
     assert "alignment" in descent("explain", dates / "run", "--method", "alignmen", code=2).err
+    text = " ".join(descent("explain", "--help").out.replace("│", " ").split())
+    assert "Of images: check" in text
+    assert "For gates, hidden and units of sequences" in text
 
 
 def test_samples_of_own_pairs_are_of_their_own_validation_part(dates):

@@ -29,7 +29,7 @@ def reviews(count=160):
     for number in range(count):
         good = number % 2
         yield (
-            f"a {(GOOD if good else BAD)[number // 2 % 4]} film, number {number % 50}",
+            f"a {(GOOD if good else BAD)[number // 2 % 4]} film, number {number // 2 % 50}",
             "yes" if good else "no",
         )
 
