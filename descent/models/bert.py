@@ -64,8 +64,7 @@ class BERTConfig(Config):
         outputs: classes of the heads "classes" and "tokens"; 0 = taken from the data.
         pooler: whether "classes" (and "none") start from the map of the first token that "next" and
             "pretraining" train; otherwise the head for classes has such a map of its own, as RoBERTa's.
-        pooling: what "classes" tells a class from: the "mean" of an example's tokens, or its "first" as in
-            2019, which masked words alone do not teach to stand for the whole.
+        pooling: "classes" are told from the "mean" of an example's tokens, or from its "first" as in 2019.
         dropout: probability of dropping an element after the embeddings, after every part of a block and
             before the head.
         attention_dropout: probability of dropping an attention weight.
@@ -100,6 +99,8 @@ class BERTConfig(Config):
             raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
         if self.position == "rotary" and self.dim // self.heads % 2:
             raise ValueError("rotary positions turn pairs: dim / heads must be even")
+        if self.pooler and self.pooling == "mean":
+            raise ValueError("a pooler reads the first token: it belongs to pooling=first")
         if self.position_offset and self.position != "learned":
             raise ValueError("position_offset belongs to position=learned")
         return self

@@ -189,7 +189,10 @@ SPECIMENS = {
     "bert of 2019": Specimen("bert", tokens, OUT, {**BERT, **OF_2019}),
     "bert of classes": Specimen("bert", tokens, (BATCH, 4), {**BERT, "head": "classes", "outputs": 4}),
     "bert of classes with a pooler": Specimen(
-        "bert", tokens, (BATCH, 4), {**BERT, **OF_2019, "head": "classes", "outputs": 4, "pooler": True}
+        "bert",
+        tokens,
+        (BATCH, 4),
+        {**BERT, **OF_2019, "head": "classes", "outputs": 4, "pooler": True, "pooling": "first"},
     ),
     "bert of tokens": Specimen(
         "bert", tokens, (BATCH, TIME, 4), {**BERT, "head": "tokens", "outputs": 4, "embedding_norm": False}
