@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from descent.cli.places import check_recipe, complete_recipe
 from descent.cli.terminal import note, print_json, print_pairs, print_table, print_text
 from descent.errors import UserError
 from descent.runs.progress import format_bytes
+
+if TYPE_CHECKING:
+    from descent.runs.recipe import Recipe
 
 app = typer.Typer(no_args_is_help=True, help="List, show, fetch and draw data sets.")
 
@@ -119,15 +122,45 @@ def draw_batch(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options that differ.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The PNG to write.", show_default="NAME-batch-STEP.png")
+        Path | None,
+        typer.Option(
+            help="The file to write, of images a PNG.", show_default="NAME-batch-STEP.png, texts to stdout"
+        ),
     ] = None,
     step: Annotated[int, typer.Option(min=0, help="Whose batch; steps count from 0.")] = 0,
-    images: Annotated[int, typer.Option(min=1, max=400, help="The most that are drawn.")] = 64,
+    images: Annotated[
+        int, typer.Option("--images", "--rows", min=1, max=400, help="The most that are shown.")
+    ] = 64,
 ) -> None:
-    """Draw the images of a step's batch, altered as in training, with their labels; prints the file."""
+    """Show a step's batch as the network gets it, with what it is to answer.
+
+    Images are drawn, altered as in training, and the file is printed. Texts are printed, token by token.
+    """
     check_recipe(recipe)
     from descent.recipes import resolve
-    from descent.runs.batch_figure import show_batch
+    from descent.runs.recipe import TOKENIZED
 
     resolved = resolve(recipe, overrides or ())
+    if resolved.data.type in TOKENIZED:
+        _write_texts(resolved, out, step, images)
+        return
+    from descent.runs.batch_figure import show_batch
+
     print_text(str(show_batch(resolved, out or Path(f"{resolved.name}-batch-{step}.png"), step, images)))
+
+
+def _write_texts(recipe: Recipe, out: Path | None, step: int, rows: int) -> None:
+    """The rows of a batch of texts on stdout, or in a file whose name is then printed."""
+    from descent.runs.batch_text import batch_text
+
+    if out is not None and (out.is_dir() or out.suffix.lower() == ".png"):
+        raise UserError(
+            "a batch of texts is written as text", got=str(out), expected="a file such as batch.txt"
+        )
+    text = batch_text(recipe, step, rows)
+    if out is None:
+        print_text(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text + "\n", encoding="utf-8")
+    print_text(str(out))

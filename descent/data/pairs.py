@@ -23,7 +23,16 @@ from descent.data.textfiles import find, read_text
 from descent.errors import CorruptArtifact, UserError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from descent.data.load import Encoder
+
+    class Begins(Encoder, Protocol):
+        """What pairs need of a tokenizer."""
+
+        @property
+        def pad(self) -> int: ...
+
 
 __all__ = ["PARSERS", "Pair", "Pairs", "load_pairs", "source_ids", "tokenize_pairs"]
 
@@ -104,8 +113,9 @@ def source_ids(text: str, tokenizer: Encoder) -> list[int]:
     return [*tokenizer.encode(text), tokenizer.end]
 
 
-def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Dataset:
-    """Pairs as rows of token ids: a decoder reads end mark and target, and predicts target and end mark.
+def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Begins) -> Dataset:
+    """Pairs as rows of token ids: a decoder predicts target and end mark. It begins, as that of a pretrained
+    T5, with the mark that pads, or where there is none with the end mark.
 
     Args:
         pairs: from `load_pairs`.
@@ -117,6 +127,8 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
     """
     splits: dict[str, Split] = {}
     left_out: list[str] = []
+    start = tokenizer.pad
+    made = [f"start {start}"] if start != tokenizer.end else []
     packed = config.packing == "documents"
     room = config.length if packed else 0
     for name, texts in pairs.splits.items():
@@ -137,7 +149,7 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
         if len(rows) < len(texts):
             left_out.append(f"{name} {len(texts) - len(rows):,} of {len(texts):,}")
         decode = getattr(tokenizer, "decode", None)
-        splits[name] = PairSplit(rows, tokenizer.end, tokenizer.vocab_size, room, decode)
+        splits[name] = PairSplit(rows, start, tokenizer.vocab_size, room, decode)
     noted = f"left out as longer than {config.length:,} tokens: {', '.join(left_out)}"
     return Dataset(
         name=pairs.name,
@@ -145,9 +157,9 @@ def tokenize_pairs(pairs: Pairs, config: PairsData, tokenizer: Encoder) -> Datas
         sizes={"vocab_size": tokenizer.vocab_size},
         unit="tokens",
         fingerprint=fingerprint(
-            [pairs.fingerprint, tokenizer.fingerprint, str(config.length), *(["packed"] if packed else [])]
+            [pairs.fingerprint, tokenizer.fingerprint, str(config.length), *["packed"] * packed, *made]
         ),
-        preparation={"kind": "pairs", "start": [tokenizer.end], "length": config.length},
+        preparation={"kind": "pairs", "start": [start], "length": config.length},
         about=pairs.about,
         notes=(noted,) if left_out else (),
     )

@@ -70,7 +70,7 @@ def alignment(
         text: the source.
         target: read by teacher forcing in place of what the model would write.
         max_new_tokens: the most it writes.
-        start: what the decoder begins with; the tokenizer's end mark when empty.
+        start: what the decoder begins with; what the tokenizer pads with when empty.
 
     Raises:
         UserError: the model has no attention over a source.
@@ -88,7 +88,7 @@ def alignment(
     else:
         tokens, ended = tokenizer.encode(target), True
     source, shown = source_ids(text, tokenizer), [*tokens, *[tokenizer.end] * ended]
-    begun, device = list(start) or [tokenizer.end], device_of(model)
+    begun, device = list(start) or [tokenizer.pad], device_of(model)
     with at_rest(model), torch.no_grad():
         weights_1TS = model.attention_weights(
             torch.tensor([source], device=device),

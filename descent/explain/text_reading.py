@@ -135,7 +135,7 @@ def _encoded(tokenizer: Tokenizer, text: str, marks: bool) -> list[int]:
 def _of_pair(
     loaded: Loaded, model: nn.Module, tokenizer: Tokenizer, text: str, target: str | None
 ) -> Reading:
-    begun = list(loaded.preparation.get("start") or ()) or [tokenizer.end]
+    begun = list(loaded.preparation.get("start") or ()) or [tokenizer.pad]
     if target is None:
         settings = Settings(temperature=0.0, max_new_tokens=MOST_WRITTEN)
         (done,) = translate(model, [text], tokenizer, settings, start=begun)

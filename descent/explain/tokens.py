@@ -5,16 +5,15 @@ Legend: N images, H heads, R asked rows, T tokens, L layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from descent.errors import UserError
+from descent.explain.attention_text import Call, attention_parts, watching
 from descent.explain.attribution import Attribution, Target, chosen, resized
 from descent.explain.probes import as_input, at_rest, module_called
 from descent.explain.region import token_grid
@@ -47,11 +46,7 @@ class AttentionMaps:
 
 def attention_layers(model: nn.Module) -> list[str]:
     """The names of the layers of self-attention, first to last."""
-    return [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, Attention) and not module.is_cross
-    ]
+    return [name for name, part in attention_parts(model).items() if not part.is_cross]
 
 
 def attention_maps(
@@ -76,21 +71,22 @@ def attention_maps(
     Raises:
         UserError: the model has no attention, or no such layer or token.
     """
-    names = list(layers) if layers is not None else attention_layers(model)
+    parts = _self_attention(model, attention_layers(model) if layers is None else layers)
     kept: dict[str, Tensor] = {}
 
-    def keep(name: str, module: Attention, x: Tensor, rules: dict[str, Any]) -> None:
-        first, *_ = token_grid(model, x.shape[1])
+    def keep(name: str, part: Attention, call: Call) -> None:
+        tokens = call.x.shape[1]
+        first, *_ = token_grid(model, tokens)
         mean = rows is None and not first
-        asked = range(x.shape[1]) if mean else ([0] if rows is None else rows)
-        found_NHRT = module.weights_of(x, _checked(asked, x.shape[1]), **rules)
+        asked = range(tokens) if mean else ([0] if rows is None else rows)
+        found_NHRT = part.weights_of(call.x, _checked(asked, tokens), **call.rules)
         kept[name] = found_NHRT.mean(2, keepdim=True) if mean else found_NHRT
 
-    with _watching(model, names, keep), torch.no_grad():
+    with watching(model, parts, keep), torch.no_grad():
         model(as_input(model, inputs))
-    weights = torch.stack([kept[name] for name in names]).float().cpu()
+    weights = torch.stack([kept[name] for name in parts]).float().cpu()
     first, *grid = token_grid(model, weights.shape[-1])
-    return AttentionMaps(tuple(names), weights, first, (grid[0], grid[1]))
+    return AttentionMaps(tuple(parts), weights, first, (grid[0], grid[1]))
 
 
 def attention(
@@ -132,13 +128,14 @@ def rollout(
     """
     flow: list[Tensor] = []
 
-    def follow(name: str, module: Attention, x: Tensor, rules: dict[str, Any]) -> None:
-        weights_NTT = module.weights_of(x, range(x.shape[1]), **rules).float().mean(1)
-        mixed_NTT = 0.5 * weights_NTT + 0.5 * torch.eye(x.shape[1], device=x.device)
+    def follow(name: str, part: Attention, call: Call) -> None:
+        tokens = call.x.shape[1]
+        weights_NTT = part.weights_of(call.x, range(tokens), **call.rules).float().mean(1)
+        mixed_NTT = 0.5 * weights_NTT + 0.5 * torch.eye(tokens, device=call.x.device)
         mixed_NTT = mixed_NTT / mixed_NTT.sum(-1, keepdim=True)
         flow[:] = [mixed_NTT @ flow[0] if flow else mixed_NTT]
 
-    with _watching(model, attention_layers(model), follow), torch.no_grad():
+    with watching(model, _self_attention(model, attention_layers(model)), follow), torch.no_grad():
         wanted_N = chosen(model(as_input(model, inputs)), target)
     first, *grid = token_grid(model, flow[0].shape[-1])
     row_NT = flow[0][:, 0] if first else flow[0].mean(1)
@@ -146,40 +143,25 @@ def rollout(
     return Attribution("rollout", resized(maps_NHW, inputs).cpu(), wanted_N.cpu())
 
 
-@contextmanager
-def _watching(
-    model: nn.Module,
-    names: Sequence[str],
-    see: Callable[[str, Attention, Tensor, dict[str, Any]], None],
-) -> Iterator[None]:
-    """The model at rest, `see` called with what enters each attention layer: x, and mask, bias, rotation."""
+def _self_attention(model: nn.Module, names: Sequence[str]) -> dict[str, Attention]:
+    """The layers of self-attention of these names.
+
+    Raises:
+        UserError: one of them is none, or there are none.
+    """
     modules = {name: module_called(model, name) for name in names}
-    wrong = [name for name, module in modules.items() if not isinstance(module, Attention) or module.is_cross]
-    if wrong or not modules:
+    found = {
+        name: part for name, part in modules.items() if isinstance(part, Attention) and not part.is_cross
+    }
+    wrong = [name for name in modules if name not in found]
+    if wrong or not found:
         kind, known = type(model).__name__, attention_layers(model)
         raise UserError(
             f"{wrong[0]!r} is no layer of self-attention" if wrong else f"a {kind} has no attention",
             expected="one of " + ", ".join(known) if known else None,
             hint=None if known else "choose gradcam or a method of gradients",
         )
-    handles: list[Any] = []
-
-    def hooked(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
-            rules = {key: options[key] for key in ("mask", "bias", "rotation") if key in options}
-            if isinstance(module, Attention):
-                see(name, module, inputs[0], rules)
-
-        return hook
-
-    with at_rest(model):
-        try:
-            for name, module in modules.items():
-                handles.append(module.register_forward_pre_hook(hooked(name), with_kwargs=True))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    return found
 
 
 def _checked(asked: Sequence[int], tokens: int) -> Sequence[int]:

@@ -39,7 +39,7 @@ def translate(
         settings: greedy when not given; with beams only `max_new_tokens` counts. The tokenizer's end mark is
             always a stop id.
         beams: over 1, the most probable text found by beam search of that width.
-        start: what the decoder begins with; the tokenizer's end mark when empty.
+        start: what the decoder begins with; what the tokenizer pads with when empty.
 
     Raises:
         UserError: stop strings with beam search.
@@ -67,7 +67,7 @@ def begin(
     source = torch.full((len(rows), int(lengths.max())), tokenizer.end)
     for number, row in enumerate(rows):
         source[number, : len(row)] = torch.tensor(row)
-    device, prompt = device_of(model), list(start) or [tokenizer.end]
+    device, prompt = device_of(model), list(start) or [tokenizer.pad]
     return condition(model, source.to(device), lengths.to(device)), [prompt] * len(rows)
 
 

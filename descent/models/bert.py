@@ -22,7 +22,7 @@ from descent.nn.dropout import dropout
 from descent.nn.feedforward import FeedForward, GatedFeedForward, named_activation
 from descent.nn.norm import LayerNorm
 from descent.nn.pooling import means, taken
-from descent.nn.position import Learned, Rotary, document_positions
+from descent.nn.position import Learned, Rotary, token_positions
 
 SIZES: dict[str, dict[str, int]] = {  # Devlin et al. (2019), section 3; the small ones: Turc et al. (2019)
     "tiny": {"depth": 2, "dim": 128, "heads": 2},
@@ -220,8 +220,7 @@ class BERT(nn.Module):
     ) -> Float[Tensor, "rows time dim"]:
         """The hidden states after the last block; arguments as in `forward`."""
         if positions is None:
-            index_T = torch.arange(tokens.shape[1], device=tokens.device)
-            positions = index_T if documents is None else document_positions(documents)
+            positions = token_positions(tokens, documents)
         x_NTD = self._embed(tokens, documents, positions, segments)
         mask = None if documents is None else document_mask(documents)
         rotation = None if self.rotary is None else self.rotary(positions)

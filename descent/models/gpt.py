@@ -16,11 +16,11 @@ from descent.errors import UserError, unknown
 from descent.models import require_sizes
 from descent.nn.attention import Attention, document_mask
 from descent.nn.block import Block
-from descent.nn.cache import KVCache
+from descent.nn.cache import KVCache, cache_type
 from descent.nn.dropout import dropout
 from descent.nn.feedforward import FeedForward, GatedFeedForward
 from descent.nn.norm import LayerNorm, RMSNorm, rms_norm
-from descent.nn.position import Learned, Rotary
+from descent.nn.position import Learned, Rotary, token_positions
 
 SIZES: dict[str, dict[str, int]] = {  # Radford et al. (2019), table 2; heads from the published checkpoints
     "124M": {"depth": 12, "dim": 768, "heads": 12},
@@ -208,7 +208,7 @@ class GPT(nn.Module):
         if cache is not None and documents is not None:
             raise ValueError("a cache holds one document a row: give documents or a cache, not both")
         if positions is None:
-            positions = self._positions(tokens, documents, cache)
+            positions = token_positions(tokens, documents, cache)
         mask = None if documents is None else document_mask(documents)
         mask = mask if cache is None else cache.mask(tokens.shape[1])
         rotation = None if self.rotary is None else self.rotary(positions)
@@ -240,33 +240,18 @@ class GPT(nn.Module):
         device: torch.device | str | None = None,
         start: Int[Tensor, " batch"] | None = None,
     ) -> KVCache:
-        """An empty cache for `batch` rows of up to `length` tokens (the context when not given).
-
-        On a CPU it is at least single precision: attention of one query to many keys in bfloat16 takes there
-        two to five times as long.
-        """
+        """An empty cache for `batch` rows of up to `length` tokens (the context when not given)."""
         weight, config = self.tokens.weight, self.config
-        on_cpu = torch.device(device or weight.device).type == "cpu"
-        natural = torch.promote_types(weight.dtype, torch.float32) if on_cpu else weight.dtype
         return KVCache(
             config.depth,
             batch,
             config.group_count,
             length or config.context,
             config.width // config.head_count,
-            dtype=dtype or natural,
+            dtype=dtype or cache_type(weight, device),
             device=device or weight.device,
             start=start,
         )
-
-    def _positions(self, tokens: Tensor, documents: Tensor | None, cache: KVCache | None) -> Tensor:
-        if cache is not None:
-            return cache.positions(tokens.shape[1])
-        index_T = torch.arange(tokens.shape[1], device=tokens.device)
-        if documents is None:
-            return index_T
-        begins = F.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
-        return index_T - (index_T * begins).cummax(1).values
 
     def _embed(self, tokens: Tensor, positions: Tensor, cache: KVCache | None) -> Tensor:
         x = self.tokens(tokens)

@@ -17,16 +17,16 @@ from descent.errors import unknown
 from descent.models import require_sizes
 from descent.nn.attention import Attention, document_mask
 from descent.nn.block import Block
-from descent.nn.cache import KVCache
+from descent.nn.cache import KVCache, cache_type
 from descent.nn.dropout import dropout
 from descent.nn.feedforward import GatedFeedForward
 from descent.nn.norm import RMSNorm
 from descent.nn.position import (
     Rotary,
-    document_positions,
     interpolated,
     rescaled_llama3,
     rescaled_yarn,
+    token_positions,
     yarn_magnitude,
 )
 
@@ -248,18 +248,17 @@ class Llama(nn.Module):
         """The normalised hidden states that `unembed` turns into logits; arguments as in `forward`."""
         if cache is not None and documents is not None:
             raise ValueError("a cache holds one document a row: give documents or a cache, not both")
-        time = tokens.shape[1]
         if positions is None:
-            positions = _positions(time, documents, cache, tokens.device)
+            positions = token_positions(tokens, documents, cache)
         mask = None if documents is None else document_mask(documents)
-        mask = mask if cache is None else cache.mask(time)
+        mask = mask if cache is None else cache.mask(tokens.shape[1])
         rotation = self.rotary(positions)
         x = dropout(self.tokens(tokens), self.config.dropout, self.training)
         for index, block in enumerate(self.blocks):
             layer = None if cache is None else cache.layer(index)
             x = block(x, mask=mask, rotation=rotation, cache=layer)
         if cache is not None:
-            cache.advance(time)
+            cache.advance(tokens.shape[1])
         return self.norm(x)
 
     def unembed(self, hidden: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch vocab"]:
@@ -275,20 +274,15 @@ class Llama(nn.Module):
         device: torch.device | str | None = None,
         start: Int[Tensor, " batch"] | None = None,
     ) -> KVCache:
-        """An empty cache for `batch` rows of up to `length` tokens (the context when not given).
-
-        On a CPU it is at least single precision, as that of `GPT` is.
-        """
+        """An empty cache for `batch` rows of up to `length` tokens (the context when not given)."""
         weight, config = self.tokens.weight, self.config
-        on_cpu = torch.device(device or weight.device).type == "cpu"
-        natural = torch.promote_types(weight.dtype, torch.float32) if on_cpu else weight.dtype
         return KVCache(
             config.depth,
             batch,
             config.group_count,
             length or config.context,
             config.head_width,
-            dtype=dtype or natural,
+            dtype=dtype or cache_type(weight, device),
             device=device or weight.device,
             start=start,
         )
@@ -301,14 +295,6 @@ class Llama(nn.Module):
                 parameter.zero_()
             elif parameter.dim() > 1:
                 parameter.normal_(std=residual if name.endswith(("output.weight", "down.weight")) else 0.02)
-
-
-def _positions(
-    time: int, documents: Tensor | None, cache: KVCache | None, device: torch.device
-) -> Int[Tensor, "..."]:
-    if cache is not None:
-        return cache.positions(time)
-    return torch.arange(time, device=device) if documents is None else document_positions(documents)
 
 
 def _rotary(config: LlamaConfig) -> Rotary:

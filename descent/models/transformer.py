@@ -22,7 +22,7 @@ from descent.nn.cache import KVCache
 from descent.nn.dropout import dropout
 from descent.nn.feedforward import FeedForward
 from descent.nn.norm import LayerNorm
-from descent.nn.position import document_positions, sinusoids
+from descent.nn.position import sinusoids, token_positions
 from descent.nn.sources import Encoded, context_mask, encoded, hold, source_mask, sources_of
 
 SIZES: dict[str, dict[str, Any]] = {  # Vaswani et al. (2017), table 3; dropout for English to German
@@ -165,7 +165,7 @@ class Transformer(nn.Module):
     ) -> dict[str, Tensor]:
         """All that the decoder needs of the sources; arguments as in `forward`."""
         mask = source_mask(source, source_lengths, source_documents)
-        x_BSC = self._embed(source, _positions(source, source_documents))
+        x_BSC = self._embed(source, token_positions(source, source_documents))
         for block in self.encoder:
             x_BSC = block(x_BSC, mask=mask)
         memory_BSC = x_BSC if self.encoder_norm is None else self.encoder_norm(x_BSC)
@@ -191,7 +191,7 @@ class Transformer(nn.Module):
         context, context_allowed = held["memory"], context_mask(held, documents)
         mask = None if documents is None else document_mask(documents)
         mask = mask if cache is None else cache.mask(tokens.shape[1])
-        x_BTC = self._embed(tokens, _positions(tokens, documents, cache))
+        x_BTC = self._embed(tokens, token_positions(tokens, documents, cache))
         for index, block in enumerate(self.decoder):
             layer = None if cache is None else cache.layer(index)
             x_BTC = block(x_BTC, context, mask=mask, context_mask=context_allowed, cache=layer)
@@ -242,15 +242,6 @@ class Transformer(nn.Module):
                         nn.init.xavier_uniform_(part)
                     if layer.bias is not None:
                         layer.bias.zero_()
-
-
-def _positions(tokens: Tensor, documents: Tensor | None, cache: KVCache | None = None) -> Int[Tensor, "..."]:
-    """Counted from the start of the row, or of its document."""
-    if cache is not None:
-        return cache.positions(tokens.shape[1])
-    if documents is not None:
-        return document_positions(documents)
-    return torch.arange(tokens.shape[1], device=tokens.device)
 
 
 def _block(config: TransformerConfig, decodes: bool) -> Block:

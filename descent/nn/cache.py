@@ -100,6 +100,16 @@ class KVCache:
         self.fixed = {index: (k[rows], v[rows]) for index, (k, v) in self.fixed.items()}
 
 
+def cache_type(weight: Tensor, device: torch.device | str | None = None) -> torch.dtype:
+    """The type of a cache for a model with this weight.
+
+    On a CPU it is at least single precision: attention of one query to many keys in bfloat16 takes there two
+    to five times as long.
+    """
+    on_cpu = torch.device(device or weight.device).type == "cpu"
+    return torch.promote_types(weight.dtype, torch.float32) if on_cpu else weight.dtype
+
+
 class LayerCache:
     """One layer's part of a `KVCache`."""
 

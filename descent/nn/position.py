@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from descent.nn.cache import KVCache
+
 
 def sinusoidal(time: int, dim: int, device: torch.device | str | None = None) -> Float[Tensor, "time dim"]:
     """The fixed position vectors of Vaswani et al. (2017), section 3.5: sines at even places, cosines at odd.
@@ -163,6 +165,20 @@ def document_positions(documents: Int[Tensor, "batch time"]) -> Int[Tensor, "bat
     begins = torch.ones_like(documents, dtype=torch.bool)
     begins[:, 1:] = documents[:, 1:] != documents[:, :-1]
     return index_T - (index_T * begins).cummax(1).values
+
+
+def token_positions(
+    tokens: Int[Tensor, "batch time"],
+    documents: Int[Tensor, "batch time"] | None = None,
+    cache: KVCache | None = None,
+) -> Int[Tensor, "..."]:
+    """Positions of tokens, counted from the start of the row, or of its document, or on from what a cache
+    holds: (time,), or (batch, time) where they differ from row to row."""
+    if cache is not None:
+        return cache.positions(tokens.shape[1])
+    if documents is not None:
+        return document_positions(documents)
+    return torch.arange(tokens.shape[1], device=tokens.device)
 
 
 def rotate(

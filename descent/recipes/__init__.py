@@ -285,4 +285,4 @@ def _tables(where: str | Path, depth: int = 0) -> dict[str, Any]:
         raise UserError(f"{path}: base must name a recipe or a TOML file", got=base)
     beside = path.parent / base
     found = _tables(beside if base.endswith(".toml") else base, depth + 1)
-    return renew_sizes(merge(found, {"name": path.stem, **exclusive(tables), "claim": None}), tables)
+    return renew_sizes(merge(found, {"name": path.stem, **exclusive(tables, found), "claim": None}), tables)

@@ -20,7 +20,7 @@ def bert() -> Recipe:
         about="a BERT that finds hidden words in Python's own documentation (embedded, no download)",
         data=MaskedData(source="python-docs", length=128, share=0.3),
         tokenizer=TokenizerConfig(kind="bpe", vocab_size=2048, marks="bert"),
-        model=BERTConfig(depth=4, dim=192, heads=3, context=128, dropout=0.0),
+        model=BERTConfig(depth=4, dim=192, heads=3, dropout=0.0),
         objective=MaskedConfig(),
         optimizer=MuonConfig(
             learning_rate=0.02, adam_learning_rate=3e-3, embedding_learning_rate=0.01, eps=1e-10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
@@ -29,6 +30,7 @@ from descent.objectives import ForecastConfig, Objective, SupervisedConfig, buil
 from descent.runs.normalisation import renormalise
 from descent.runs.recipe import DataConfig, Recipe
 from descent.text import Tokenizer, obtain
+from descent.text.unknown import unknown_share
 from descent.training.average import EMA
 from descent.training.layers import Layers, head_of
 from descent.training.loop import Settings, reseed
@@ -38,6 +40,8 @@ from descent.training.state import State
 
 LENGTH = 128
 """Tokens of a row, where neither the data nor the model say."""
+UNKNOWN_SHARE = 0.001
+"""Of the training tokens; more than that is said."""
 LOOK = 5000
 """Training examples that a model which looks at data is shown."""
 CLASS_LOSSES = ("cross_entropy", "binary")
@@ -102,17 +106,23 @@ def load_data(
         return dataset, None
     if not isinstance(recipe.data, TextData):
         texts = load_texts(recipe.data, progress)
-        tokenizer = tokenizer or obtain(recipe.tokenizer, texts.texts("train"), progress)
-        return tokenize_texts(texts, recipe.data, tokenizer), tokenizer
+        train = texts.texts("train")
+        tokenizer = tokenizer or obtain(recipe.tokenizer, train, progress)
+        return _noted(tokenize_texts(texts, recipe.data, tokenizer), tokenizer, train), tokenizer
     documents = load_text(recipe.data, progress)
-    tokenizer = tokenizer or obtain(recipe.tokenizer, documents.splits["train"], progress)
-    context = getattr(recipe.model, "context", None)
-    length = recipe.data.length or context or LENGTH
-    if context is not None and length > context:
-        raise UserError(
-            "data.length is longer than the model's context", got=length, expected=f"at most {context}"
-        )
-    return tokenize(documents, recipe.data, tokenizer, length, recipe.budget.batch_size), tokenizer
+    train = documents.splits["train"]
+    tokenizer = tokenizer or obtain(recipe.tokenizer, train, progress)
+    length = recipe.data.length or getattr(recipe.model, "context", LENGTH)
+    dataset = tokenize(documents, recipe.data, tokenizer, length, recipe.budget.batch_size)
+    return _noted(dataset, tokenizer, train), tokenizer
+
+
+def _noted(dataset: Dataset, tokenizer: Tokenizer, texts: Sequence[str]) -> Dataset:
+    """The data, with a note where much of the training texts is unknown to the tokenizer."""
+    share = unknown_share(tokenizer, texts)
+    if share > UNKNOWN_SHARE:
+        dataset.notes += (f"{share:.1%} of the training tokens are unknown to the tokenizer",)
+    return dataset
 
 
 def _with_task(recipe: Recipe) -> DataConfig:

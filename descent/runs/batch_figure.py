@@ -48,7 +48,10 @@ def show_batch(recipe: Recipe, out: Path | str, step: int = 0, images: int = 64)
     path = png(out)
     if not isinstance(recipe.data, ImageData):
         raise UserError(
-            f"{recipe.name} trains on no images", got=recipe.data.type, expected="a recipe of images"
+            f"{recipe.name} trains on no images",
+            got=recipe.data.type,
+            expected="a recipe of images",
+            hint=f"`descent data batch {recipe.name}` prints its texts" if recipe.tokenizer else None,
         )
     if step < 0 or images < 1:
         raise UserError("no such batch", got=f"step {step}, {images} images", expected="step 0 or more")

@@ -13,6 +13,8 @@ from descent.weights.names import published_file
 
 SIZES = ("inputs", "outputs", "vocab_size")
 TASK = ("head", "dropout", "attention_dropout")
+LEARNED = ("bpe", "wordpiece", "unigram")
+"""Kinds of tokenizers whose size is a choice, and means the same for each."""
 WINDOW = ("channels", "outputs", "known", "history", "horizon", "quantiles")
 
 
@@ -44,7 +46,7 @@ def apply(tables: dict[str, Any], overrides: Sequence[str] | Mapping[str, Any], 
             current = merge(tables, changes)
             key, value = parse_override(Recipe, current, _known(text))
             changes = merge(changes, nest({key: value}))
-    changes = exclusive(changes)
+    changes = exclusive(changes, tables)
     if weights_of(changes) == weights_of(tables) is not None:
         del changes["transfer"]["weights"]  # nothing new
     before, merged = tables, merge(tables, changes)
@@ -68,8 +70,9 @@ def _place(tables: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(data.get(key) for key in ("source", "path", "tasks")) if isinstance(data, Mapping) else ()
 
 
-def exclusive(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A new choice between two exclusive options takes the old one back."""
+def exclusive(changes: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
+    """A new choice between two exclusive options takes the old one back; another kind of tokenizer, such as
+    characters for pieces of words, the number of tokens."""
     changes = placed(changes)
     for table, first, second in (("data", "source", "path"), ("budget", "steps", "epochs")):
         given = changes.get(table)
@@ -77,6 +80,12 @@ def exclusive(changes: Mapping[str, Any]) -> dict[str, Any]:
             for chosen, other in ((first, second), (second, first)):
                 if chosen in given and other not in given and given[chosen]:
                     given[other] = 0 if table == "budget" else None
+    given, before = changes.get("tokenizer"), held.get("tokenizer")
+    if isinstance(given, dict) and isinstance(before, Mapping) and "vocab_size" not in given:
+        old = before.get("kind", LEARNED[0])
+        new = given.get("kind", old)
+        if new != old and not (new in LEARNED and old in LEARNED):
+            given["vocab_size"] = 0
     return changes
 
 

@@ -283,11 +283,13 @@ class Recipe(Config):
                 f"data {data!r}, model {model!r} and objective {objective!r} do not go together: "
                 + _advice(data, objective)
             )
-        wrong = _wrong_reading(self.model, objective) if isinstance(self.model, RNNConfig) else None
+        wrong = _wrong_rows(self.data, self.model, self.transfer)
+        if isinstance(self.model, RNNConfig):
+            wrong = wrong or _wrong_reading(self.model, objective)
         if isinstance(self.data, MaskedData) and isinstance(self.model, BERTConfig):
-            wrong = _wrong_masked(self.data, self.model)
+            wrong = wrong or _wrong_masked(self.data, self.model)
         if isinstance(self.data, SimilarData) and isinstance(self.model, BERTConfig):
-            wrong = _wrong_similar(self.data, self.model, self.budget)
+            wrong = wrong or _wrong_similar(self.model, self.budget)
         if wrong is not None:
             raise ValueError(wrong)
         if self.adapter is not None and self.transfer is None:
@@ -302,6 +304,20 @@ class Recipe(Config):
         if self.evaluation.tta != "none" and self.data.type != "images":
             raise ValueError(f"evaluation.tta={self.evaluation.tta} is for images, data are {self.data.type}")
         return self
+
+
+def _wrong_rows(data: DataConfig, model: ModelConfig, transfer: Transfer | None) -> str | None:
+    """Why rows of text cannot be read by a model, if they cannot."""
+    if data.type not in TOKENIZED:
+        return None
+    if model.type == "seq2seq" and getattr(data, "packing", "") == "documents":
+        return "data.packing must be padded: a recurrent seq2seq would read the pairs of a row as one"
+    length: int = getattr(data, "length", 0)
+    context: int = getattr(model, "context", length)
+    known = transfer is None or "context" in model.model_fields_set  # otherwise the weights bring it
+    if known and length > context:
+        return f"data.length={length} is longer than model.context={context}"
+    return None
 
 
 def _wrong_reading(model: RNNConfig, objective: str) -> str | None:
@@ -320,21 +336,17 @@ def _wrong_masked(data: MaskedData, model: BERTConfig) -> str | None:
     head = "pretraining" if data.next_sentence else "masked"
     if model.head != head:
         return f"model.head must be {head} where data.next_sentence={str(data.next_sentence).lower()}"
-    if data.length > model.context:
-        return f"data.length={data.length} is longer than model.context={model.context}"
     if data.next_sentence and model.segments < 2:
         return "data.next_sentence needs model.segments=2, to tell the two pieces apart"
     return None
 
 
-def _wrong_similar(data: SimilarData, model: BERTConfig, budget: Budget) -> str | None:
+def _wrong_similar(model: BERTConfig, budget: Budget) -> str | None:
     """Why vectors of texts cannot be learned so, if they cannot."""
     if model.head != "vector":
         return "model.head must be vector: a text is to be one point"
     if budget.batch_size == 1:
         return "budget.batch_size must be 2 or more: a pair is told from the other pairs of its batch"
-    if data.length > model.context:
-        return f"data.length={data.length} is longer than model.context={model.context}"
     return None
 
 

@@ -32,6 +32,7 @@ _NAMES = {
     "mask": ("[MASK]", "<mask>"),
     "pad": ("[PAD]", "<pad>", "<|pad|>"),
     "end": (END, "</s>", "<|end_of_text|>", "<eos>", "[SEP]"),
+    "unknown": ("[UNK]", UNKNOWN),
 }
 """What a mark is called, the likeliest first."""
 _SENTINEL = re.compile(r"<extra_id_(\d{1,4})>")

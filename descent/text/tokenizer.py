@@ -137,9 +137,16 @@ class Tokenizer:
 
     @property
     def pad(self) -> int:
-        """The id that fills a row; the end mark where there is none for it."""
+        """The id that fills a row, and that a decoder begins with (as T5's does); the end mark where
+        there is none."""
         found = self.marks.find("pad")
         return self.end if found is None else found
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of what it does not know; None where it knows every text."""
+        knows_all = self._bytes is not None and self.kind != "char"
+        return None if knows_all else self.marks.find("unknown")
 
     @property
     def sentinels(self) -> tuple[int, ...]:

@@ -143,7 +143,7 @@ def _marks(tokenizer: SavesTokenizer | None, table: Mapping[str, Any]) -> dict[s
     names = ("pad_token_id", "eos_token_id", "decoder_start_token_id")
     found = {**{name: table[name] for name in names}, **ends}
     if tokenizer is not None:
-        found |= {"pad_token_id": tokenizer.pad, "decoder_start_token_id": tokenizer.end}
+        found |= {"pad_token_id": tokenizer.pad, "decoder_start_token_id": tokenizer.pad}
     start = table.get("descent", {}).get("preparation", {}).get("start")
     return {**found, "decoder_start_token_id": start[0]} if start else found
 

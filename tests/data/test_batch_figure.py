@@ -82,8 +82,8 @@ def test_from_the_command_line(
     assert main(["data", "batch", "lenet-digits", "budget.batch_size=4", "--step", "3"]) == 0
     assert capsys.readouterr().out == "lenet-digits-batch-3.png\n"
     assert Image.open("lenet-digits-batch-3.png").size[0] > 300
-    assert main(["data", "batch", "gpt"]) == 2
-    assert "gpt trains on no images" in capsys.readouterr().err
+    assert main(["data", "batch", "linear-diabetes"]) == 2
+    assert "linear-diabetes trains on no images" in capsys.readouterr().err
     assert main(["data", "batch", "lenet-digits", "--out", "x.jpg"]) == 2
     assert main(["data", "batch", "lenet-digit"]) == 2
     assert "did you mean 'lenet-digits'" in capsys.readouterr().err

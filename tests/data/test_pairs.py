@@ -104,6 +104,18 @@ def test_what_a_model_and_a_later_translation_must_know(tokenizer):
     assert found.preparation == {"kind": "pairs", "start": [tokenizer.end], "length": 256}
     assert found.unit == "tokens"
     assert found.fingerprint == dataset(tokenizer).fingerprint
+
+
+@pytest.mark.parametrize("packing", ["padded", "documents"])
+def test_a_decoder_begins_as_that_of_t5(packing):
+    tokenizer = train("char", [side for pair in PAIRS for side in pair], marks="t5")
+    pad, end = (tokenizer.marks.special[name] for name in ("<pad>", "</s>"))
+    found = dataset(tokenizer, packing=packing)
+    batch = found.splits["train"].gather(np.array([1]), 0)
+    count = len(tokenizer.encode("deux")) + 1
+    assert batch["tokens"][0, :count].tolist() == [pad, *tokenizer.encode("deux")]
+    assert batch["targets"][0, :count].tolist() == [*tokenizer.encode("deux"), end]
+    assert found.preparation["start"] == [pad]
     assert found.fingerprint != dataset(tokenizer, length=40).fingerprint
 
 

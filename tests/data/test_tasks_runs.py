@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from standins import STAND_INS
 
 from descent.config import Config
 from descent.errors import CorruptArtifact, UserError
 from descent.recipes import resolve
 from descent.runs.load import load
+from descent.runs.loaded import Loaded
 from descent.runs.noted import checked_preparation
 from descent.runs.run import Run
 from descent.runs.train import train
@@ -58,6 +61,33 @@ def test_it_starts_from_a_pretrained_t5(tmp_path: Path):
     after = train(resolve("t5-tasks-en", changes), out=tmp_path / "after", quiet=True)
     assert after.recipe.model.dim == 16  # type: ignore[union-attr]
     assert load(after.folder).tokenizer.fingerprint == load(tmp_path / "t5").tokenizer.fingerprint  # type: ignore[union-attr]
+
+
+def test_all_that_a_t5_learns_begins_alike(tmp_path: Path):
+    before = [*STAND_INS["spans"](tmp_path), *TINY, "budget.steps=2", "budget.batch_size=8"]
+    first = train(resolve("t5", before), out=tmp_path / "t5", quiet=True)
+    runs, plan = [first], [f"transfer.weights={first.folder}", "budget.steps=1", "budget.batch_size=8"]
+    for kind in ("pairs", "tasks"):
+        data = [one for one in STAND_INS[kind](tmp_path) if one.startswith("data.")]
+        recipe = resolve("t5-tasks-en" if kind == "tasks" else "t5", [*data, f"data.type={kind}", *plan])
+        runs.append(train(recipe, out=tmp_path / kind, quiet=True))
+    for run in runs:
+        pad = run.tokenizer.marks.special["<pad>"]  # type: ignore[union-attr]
+        batch = run.parts().dataset.splits["train"].gather(np.arange(3), 0)
+        assert set(batch["tokens"][:, 0].tolist()) == {pad}
+        loaded = run.load()
+        assert loaded.preparation["start"] == [pad]
+        assert loaded.complete(["river"], max_new_tokens=3)[0].tokens == written(loaded, "river", pad)
+
+
+def written(loaded: Loaded, text: str, start: int) -> list[int]:
+    """Three tokens, each the likeliest after all before it, without a cache."""
+    tokenizer, tokens = loaded.tokenizer, [start]
+    assert tokenizer is not None
+    source = torch.tensor([[*tokenizer.encode(text), tokenizer.end]])
+    while len(tokens) < 4 and tokens[-1] != tokenizer.end:
+        tokens.append(int(loaded.model(source, torch.tensor([tokens]))[0, -1].argmax()))
+    return [token for token in tokens[1:] if token != tokenizer.end]
 
 
 @pytest.mark.parametrize("metric", ["nothing_accuracy", "sentences_f1"])

@@ -167,6 +167,9 @@ def test_a_text_is_read_with_its_end_mark(tokenizer):
     end = tokenizer.end
     expected = model.encode(torch.tensor([[a, b, end, 0], [c, a, b, end]]), torch.tensor([3, 4]))
     assert prompts == [[end], [end]]
+    marked = train("char", ["abc"], marks="t5")
+    large = model_of("luong", vocab_size=marked.vocab_size)
+    assert begin(large, ["ab"], marked)[1] == [[marked.marks.special["<pad>"]]]
     assert isinstance(twin, Conditioned)
     assert_close(twin.encoded["hidden"], expected["hidden"])
     assert_close(twin.encoded["annotations"], expected["annotations"])

@@ -96,6 +96,25 @@ def test_the_order_of_options_does_not_matter() -> None:
     assert (recipe.data.path, recipe.data.source, recipe.model.hidden) == ("t.csv", None, (9,))  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "size"),
+    [
+        ("gpt", ["tokenizer.kind=char"], 0),
+        ("gpt", ["tokenizer.kind=byte"], 0),
+        ("bert-chinese", ["tokenizer.kind=bpe"], 0),
+        ("gpt", ["tokenizer.kind=char", "tokenizer.vocab_size=300"], 300),
+        ("gpt", ["tokenizer.kind=unigram"], 1024),
+        ("gpt", ["tokenizer.kind=bpe"], 1024),
+        ("bert-chinese", ["tokenizer.kind=char"], 5000),
+    ],
+)
+def test_as_many_tokens_as_the_kind_of_tokenizer_has(name: str, changes: list[str], size: int) -> None:
+    for given in (changes, changes[::-1]):
+        tokenizer = resolve(name, given).tokenizer
+        assert tokenizer is not None
+        assert tokenizer.vocab_size == size
+
+
 def test_what_is_said_of_a_recipes_data_is_not_said_of_other_data() -> None:
     assert resolve("gpt", ["data.path=book.txt"]).about == ""
     assert resolve("gpt", ["data.path=book.txt", "about=my book"]).about == "my book"
@@ -113,6 +132,35 @@ def test_parts_that_do_not_go_together() -> None:
     assert "do not go together" in refused("data.type=images", "data.source=digits")
 
 
+@pytest.mark.parametrize("name", ["lstm-multi30k", "lstm-dates-luong"])
+def test_a_recurrent_network_cannot_tell_packed_pairs_apart(name: str) -> None:
+    assert "data.packing must be padded" in refused("data.packing=documents", name=name)
+    assert resolve("transformer-multi30k").data.packing == "documents"  # type: ignore[union-attr]
+
+
+BERTS = ("bert", "bert-sst2", "bert-wnut17", "bert-cmrc", "bert-cranfield", "bert-similar")
+
+
+@pytest.mark.parametrize("name", [*BERTS, "gpt", "llama", "gpt2-124m"])
+def test_rows_that_are_longer_than_the_context(name: str) -> None:
+    sizes = ["model.context=300", "data.length=300"]
+    assert resolve(name, sizes).model.context == 300  # type: ignore[union-attr]
+    said = "data.length=301 is longer than model.context=300"
+    assert said in refused(*sizes, "data.length=301", name=name)
+
+
+@pytest.mark.parametrize("name", ["t5", "t5-tasks-en", "transformer-multi30k", "lstm-multi30k", "lstm"])
+def test_rows_of_models_without_a_context_may_be_long(name: str) -> None:
+    assert resolve(name, ["data.length=5000"]).data.length == 5000  # type: ignore[union-attr]
+
+
+def test_the_context_of_weights_is_not_yet_known() -> None:
+    from_weights = ["transfer.weights=somewhere", "data.length=1000"]
+    assert resolve("bert-sst2", from_weights).data.length == 1000  # type: ignore[union-attr]
+    said = "data.length=1000 is longer than model.context=64"
+    assert said in refused(*from_weights, "model.context=64", name="bert-sst2")
+
+
 class TestFiles:
     def test_a_file_with_a_base_says_only_what_differs(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.toml"
@@ -123,6 +171,13 @@ class TestFiles:
         second = tmp_path / "yours.toml"
         second.write_text('base = "mine.toml"\nseed = 9\n', encoding="utf-8")
         assert (resolve(second).seed, resolve(second).model.depth) == (9, 2)  # type: ignore[union-attr]
+
+    def test_a_file_with_another_kind_of_tokenizer_takes_its_size(self, tmp_path: Path) -> None:
+        path = tmp_path / "mine.toml"
+        path.write_text('base = "gpt"\n[tokenizer]\nkind = "char"\n', encoding="utf-8")
+        assert resolve(path).tokenizer == get("gpt-poetry").tokenizer
+        path.write_text('base = "gpt"\n[tokenizer]\nkind = "char"\nvocab_size = 50\n', encoding="utf-8")
+        assert resolve(path).tokenizer.vocab_size == 50  # type: ignore[union-attr]
 
     def test_a_base_that_is_its_own_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "loop.toml"

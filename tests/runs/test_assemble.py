@@ -10,7 +10,9 @@ from PIL import Image
 
 from descent.models.airbench import Airbench
 from descent.recipes import resolve
-from descent.runs.assemble import assemble
+from descent.runs.assemble import assemble, load_data
+from descent.text import train
+from descent.text.unknown import unknown_share
 
 
 def folder_by_class(root: Path) -> Path:
@@ -47,3 +49,29 @@ def test_the_kernels_of_convolutions_lie_with_the_channels_last(tmp_path: Path) 
     kernels = [module.weight for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
     assert len(kernels) == 19
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_characters_that_are_lost_are_said(tmp_path: Path) -> None:
+    texts = ["云" * 40 + chr(0x4E00 + number) for number in range(40)]
+    (tmp_path / "own.txt").write_text("\n".join(texts), encoding="utf-8")
+    (tmp_path / "labelled.tsv").write_text(
+        "".join(f"{text}\t{'yn'[number % 2]}\n" for number, text in enumerate(texts)), encoding="utf-8"
+    )
+    for name, file in (("gpt-poetry", "own.txt"), ("bert-sst2", "labelled.tsv")):
+        changes = [f"data.path={tmp_path / file}", "tokenizer.kind=char"]
+        whole, _ = load_data(resolve(name, changes))
+        assert "unknown" not in whole.summary()
+        cut, tokenizer = load_data(resolve(name, [*changes, "tokenizer.vocab_size=20"]))
+        assert "% of the training tokens are unknown to the tokenizer" in cut.summary()
+        assert (tokenizer.vocab_size, cut.fingerprint != whole.fingerprint) == (20, True)  # type: ignore[union-attr]
+
+
+def test_the_share_of_unknown_tokens() -> None:
+    tokenizer = train("char", ["aaab"], 4)
+    assert tokenizer.unknown == tokenizer.encode("c")[0]
+    assert unknown_share(tokenizer, ["aabb", "ac"]) == 1 / 6
+    assert unknown_share(tokenizer, ["a" * 70_000, "cc"]) == 2 / 70_002
+    assert unknown_share(tokenizer, []) == 0
+    assert unknown_share(train("wordpiece", ["a text"], 520), ["山水"]) == 0
+    share = unknown_share(tokenizer, ["a" * 2**22 + "c" * 2**22])
+    assert abs(share - 0.5) < 0.02
