@@ -25,6 +25,7 @@ from descent.errors import UserError
 __all__ = ["Documents", "Encoder", "load_examples", "load_text", "load_texts", "tokenize", "tokenize_texts"]
 
 FEW_DOCUMENTS = 20
+MOST_REPEATED = 100
 SCORED_LANES = 32
 """Lanes of a held-out text: each begins without a state once, so few, yet enough to fill a batch."""
 _GROUP = 1 << 22
@@ -95,12 +96,13 @@ def load_text(config: TextData | MaskedData | SpansData, progress: Report = True
 
     Sets with official splits keep them. Otherwise 20 documents or more are split by hash; fewer give
     their tails, each its last characters. Several sources, with + between them, are each split by their own
-    rule and then joined. A set with labels gives its texts without them, but for those of its test.
+    rule and then joined; `NAME*3` gives what is trained on three times. A set with labels gives its texts
+    without them, but for those of its test.
 
     Raises:
         UserError: the source or path is wrong, or there is no text.
     """
-    if "+" in (config.source or ""):
+    if {"+", "*"} & set(config.source or ""):
         return _joined(config, progress)
     item, files = _source(config, "text", progress)
     if item is not None:
@@ -129,15 +131,25 @@ def load_text(config: TextData | MaskedData | SpansData, progress: Report = True
 
 
 def _joined(config: TextData | MaskedData | SpansData, progress: Report) -> Documents:
-    """The texts of several sources, split by split."""
-    names = str(config.source).split("+")
-    if len(set(names)) < len(names):
-        raise UserError("data.source names a text twice", got=config.source)
-    parts = [load_text(config.replace(source=name), progress) for name in names]
-    splits = {name: [text for part in parts for text in part.splits.get(name, ())] for name in NAMES}
+    """The texts of several sources, split by split, each as often as its factor says."""
+    factors: dict[str, int] = {}
+    for source in str(config.source).split("+"):
+        name, _, times = source.partition("*")
+        if name in factors:
+            raise UserError("data.source names a text twice", got=config.source, hint=f"{name}*2 repeats it")
+        factors[name] = int(times or 1) if (times or "1").isdecimal() else 0
+        if not 1 <= factors[name] <= MOST_REPEATED:
+            raise UserError(
+                f"{name} cannot be repeated so often", got=times, expected=f"1 to {MOST_REPEATED}"
+            )
+    parts = [load_text(config.replace(source=name), progress) for name in factors]
+    splits: dict[str, list[str]] = {split: [] for split in NAMES}
+    for part, times in zip(parts, factors.values(), strict=True):
+        for split, texts in part.splits.items():
+            splits[split] += texts * (times if split == "train" else 1)
     return Documents(
         str(config.source),
-        _apart({name: texts for name, texts in splits.items() if texts}),
+        _apart({split: texts for split, texts in splits.items() if texts}),
         "; ".join(f"{part.name}: {part.about}" for part in parts),
         all(part.running for part in parts),
     )

@@ -18,8 +18,8 @@ class MaskedData(Sourced):
     """Text to pretrain an encoder on: some tokens are hidden, to be found from the others.
 
     Attributes:
-        source: a registered text, or several with + between them; a set with labels gives its texts without
-            them, but for those of its test.
+        source: a registered text, or several with + between them, of which `NAME*3` is trained on three times
+            as often; a set with labels gives its texts without them, but for those of its test.
         path: a file, a folder searched for text files, or a pattern such as `books/*.txt`; by its name a
             file is plain text, `.jsonl`, `.json`, `.csv` or `.tsv`.
         column: the field that holds the text in JSON, CSV and TSV files; empty means `text`.
@@ -52,8 +52,8 @@ class SpansData(Sourced):
     """Text to pretrain an encoder-decoder on: spans are cut out of it, to be written from the rest.
 
     Attributes:
-        source: a registered text, or several with + between them; a set with labels gives its texts without
-            them, but for those of its test.
+        source: a registered text, or several with + between them, of which `NAME*3` is trained on three times
+            as often; a set with labels gives its texts without them, but for those of its test.
         path: a file, a folder searched for text files, or a pattern such as `books/*.txt`; by its name a
             file is plain text, `.jsonl`, `.json`, `.csv` or `.tsv`.
         column: the field that holds the text in JSON, CSV and TSV files; empty means `text`.

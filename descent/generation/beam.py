@@ -19,7 +19,9 @@ from descent.config import Config, Field, Items
 from descent.errors import UserError
 from descent.generation.conditioned import Conditioned
 from descent.generation.decode import Reason, check_prompts
+from descent.generation.processors import forbid
 from descent.generation.protocol import context_limit, device_of, next_logits
+from descent.generation.settings import Settings
 
 AT_ONCE = 64
 """Prompts searched together."""
@@ -39,6 +41,7 @@ class BeamSettings(Config):
         early_stopping: True ends with the first `beams` finished hypotheses; False also waits for a running
             one that would now score better than the worst of those; "never" for one that might still.
         stop_ids: tokens that finish a hypothesis; counted in its score and length, not returned.
+        forbidden: tokens that no hypothesis holds; the others' probabilities stay as they are.
     """
 
     max_new_tokens: int = Field(default=128, ge=1)
@@ -47,6 +50,13 @@ class BeamSettings(Config):
     length_penalty: float = 1.0
     early_stopping: Literal[True, False, "never"] = False
     stop_ids: Items[Annotated[int, Field(ge=0)]] = ()
+    forbidden: Items[Annotated[int, Field(ge=0)]] = ()
+
+    @classmethod
+    def of(cls, settings: Settings, beams: int) -> BeamSettings:
+        """A search of that width, with those of the settings that are not about drawing."""
+        shared = ("max_new_tokens", "stop_ids", "forbidden")
+        return cls(beams=beams, **{name: getattr(settings, name) for name in shared})
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,8 @@ def _search(model: Any, prompts: list[list[int]], settings: BeamSettings) -> lis
     live = searches
     for length in range(1, longest + 1):
         sums_PK = torch.tensor([search.sums for search in live], device=device)
-        logprobs_PKV = logits_RV.log_softmax(-1).view(*sums_PK.shape, -1)
+        logprobs_RV = forbid(logits_RV.log_softmax(-1), settings.forbidden)
+        logprobs_PKV = logprobs_RV.view(*sums_PK.shape, -1)
         candidates = _candidates(logprobs_PKV + sums_PK[..., None], settings.beams, len(settings.stop_ids))
         going = [
             search.step(best, length, longest, settings)

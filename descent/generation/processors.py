@@ -8,6 +8,8 @@ Shapes: B batch, N most probable tokens in descending order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,6 +19,14 @@ from descent.generation.settings import Settings
 Logits = Float[Tensor, "batch vocabulary"]
 
 _HEAD = 512  # a sort of 50,000 logits takes milliseconds, the 512 greatest of them a tenth of that
+
+
+def forbid(logits: Logits, tokens: Sequence[int]) -> Logits:
+    """Removes these tokens, as far as there are such."""
+    known = [token for token in tokens if token < logits.shape[-1]]
+    if not known:
+        return logits
+    return logits.index_fill(-1, torch.tensor(known, device=logits.device), -torch.inf)
 
 
 def repetition_penalty(logits: Logits, seen: Bool[Tensor, "batch vocabulary"], penalty: float) -> Logits:
@@ -78,7 +88,8 @@ def min_p(logits: Logits, p: float) -> Logits:
 def process(
     logits: Logits, settings: Settings, seen: Bool[Tensor, "batch vocabulary"] | None = None
 ) -> Logits:
-    """All of the settings' processors in their order; with `temperature=0` only the repetition penalty."""
+    """All of the settings' processors in their order; with `temperature=0` only the first two."""
+    logits = forbid(logits, settings.forbidden)
     if seen is not None:
         logits = repetition_penalty(logits, seen, settings.repetition_penalty)
     if settings.temperature == 0:

@@ -36,8 +36,8 @@ def translate(
         model: an encoder-decoder, see `generation.conditioned`.
         texts: sources.
         tokenizer: of both sides.
-        settings: greedy when not given; with beams only `max_new_tokens` counts. The tokenizer's end mark is
-            always a stop id.
+        settings: greedy when not given; with beams only `max_new_tokens`, `stop_ids` and `forbidden` count.
+            The tokenizer's end mark is always a stop id.
         beams: over 1, the most probable text found by beam search of that width.
         start: what the decoder begins with; what the tokenizer pads with when empty.
 
@@ -76,6 +76,6 @@ def _beams(
 ) -> list[Completion]:
     if chosen.stop:
         raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
-    settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
+    settings = BeamSettings.of(chosen, beams)
     best = [found[0] for found in beam_search(twin, prompts, settings)]
     return [Completion(one.tokens, [], tokenizer.decode(one.tokens), one.reason) for one in best]

@@ -198,7 +198,7 @@ class BERT(nn.Module):
             documents: for rows packed with several examples or filled up, the number of each token's example,
                 0, 1, ... along a row; what fills it up is one more. None sees another.
             positions: (time,) or (rows, time); counted from the start of each example when not given.
-            segments: 0 for the first text of an example, 1 for the second; all 0 when not given.
+            segments: 0 for an example's first text, 1 for the second; all 0 when not given, or of one kind.
             starts: where each example of a row begins, in their order; rows with fewer repeat any place. When
                 not given a row is one example, and the answers below lack the axis K.
 
@@ -296,7 +296,8 @@ class BERT(nn.Module):
                 positions = self._within(positions, documents)
             x_NTD = x_NTD + self.positions(positions + self.config.position_offset)
         if self.segments is not None:
-            x_NTD = x_NTD + (self.segments.weight[0] if segments is None else self.segments(segments))
+            alike = segments is None or self.config.segments == 1  # of one kind all are that one
+            x_NTD = x_NTD + (self.segments.weight[0] if alike else self.segments(segments))
         if self.embedding_norm is not None:
             x_NTD = self.embedding_norm(x_NTD)
         return dropout(x_NTD, self.config.dropout, self.training)

@@ -130,8 +130,7 @@ class Loaded:
     def _beams(self, rows: list[list[int]], beams: int, chosen: Settings) -> list[Completion]:
         if chosen.stop:
             raise UserError("beam search ends at token ids, not at texts", hint="leave out stop, or beams")
-        settings = BeamSettings(max_new_tokens=chosen.max_new_tokens, beams=beams, stop_ids=chosen.stop_ids)
-        found = [best[0] for best in beam_search(self._prepared(), rows, settings)]
+        found = [best[0] for best in beam_search(self._prepared(), rows, BeamSettings.of(chosen, beams))]
         return [Completion(f.tokens, [], self._text().decode(f.tokens), f.reason) for f in found]
 
     def stream(self, prompt: Prompt = "", *, stop: Sequence[str] = (), **settings: Any) -> Iterator[str]:

@@ -154,7 +154,10 @@ def _no_weights(folder: Path) -> NoReturn:
 
 
 def _generation(folder: Path) -> dict[str, Any]:
-    """The recommended settings, where they are of the right type; greedy unless the file says do_sample."""
+    """The recommended settings, where they are of the right type; greedy unless the file says do_sample.
+
+    Of words that are forbidden those of one token are read.
+    """
     if not (folder / GENERATION).is_file():
         return {}
     table = read_json(folder / GENERATION)
@@ -166,4 +169,14 @@ def _generation(folder: Path) -> dict[str, Any]:
     stops = stops if isinstance(stops, list) else [stops]
     if all(type(stop) is int and stop >= 0 for stop in stops):
         found["stop_ids"] = tuple(stops)
+    if banned := _forbidden(table.get("bad_words_ids"), stops):
+        found["forbidden"] = banned
     return found
+
+
+def _forbidden(words: Any, stops: list[Any]) -> tuple[int, ...]:
+    """The words that may not be written, as far as they are one token and do not end the text."""
+    words = words if isinstance(words, list) else []
+    alone = [word[0] for word in words if isinstance(word, list) and len(word) == 1]
+    ids = {token for token in alone if type(token) is int and token >= 0}
+    return tuple(sorted(ids.difference(stop for stop in stops if type(stop) is int)))

@@ -42,6 +42,21 @@ def test_a_name_that_is_no_text_is_refused_among_several():
         texts("python-docs+iris")
 
 
+def test_a_factor_repeats_what_is_trained_on_and_nothing_else():
+    once = [texts("python-docs"), texts("python-source")]
+    found = texts("python-docs*3+python-source")
+    assert found.splits["train"] == once[0].splits["train"] * 3 + once[1].splits["train"]
+    for split in ("validation", "test"):
+        assert found.splits[split] == once[0].splits[split] + once[1].splits[split]
+    assert texts("python-docs*2").splits["train"] == once[0].splits["train"] * 2
+
+
+@pytest.mark.parametrize("times", ["0", "101", "-1", "two", "1.5", "2*2"])
+def test_a_factor_is_a_small_whole_number(times: str):
+    with pytest.raises(UserError, match=r"(?s)python-docs cannot be repeated.*1 to 100"):
+        texts(f"python-docs*{times}")
+
+
 def test_entries_name_their_licence_and_check_their_bytes():
     for entry in ATTENDING:
         assert entry.licence

@@ -321,3 +321,22 @@ def test_the_modern_form_is_modernbert_where_all_its_layers_see_everything():
     found = ours(tokens, documents=(~real).long())
     assert expected.std() > 0.3
     assert_close(found[real], expected[real], rtol=1e-4, atol=1e-5)
+
+
+def test_with_one_kind_of_segment_both_texts_of_a_pair_are_of_it():
+    """As RoBERTa, which reads the pairs that every set of pairs gives: 0, then 1."""
+    config = BERTConfig.roberta("tiny", **{**SIZES, "head": "classes", "outputs": 3})
+    model = BERT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.4)
+    assert model.segments is not None
+    tokens, segments = torch.randint(VOCAB, (3, 7)), (torch.arange(7) > 3).long().expand(3, 7)
+    expected = model(tokens)
+    assert_close(model(tokens, segments=segments), expected, rtol=0, atol=0)
+    model(tokens, segments=segments).square().sum().backward()
+    assert model.segments.weight.grad is not None
+    assert model.segments.weight.grad.any()
+    with torch.no_grad():
+        model.segments.weight += torch.linspace(0, 1, 12)
+    assert (model(tokens, segments=segments) - expected).abs().amin(0).max() > 1e-3

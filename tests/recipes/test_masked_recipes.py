@@ -23,7 +23,7 @@ SMALL = {
         (["data.next_sentence=true"], "model.head must be pretraining where data.next_sentence=true"),
         (["model.head=pretraining"], "model.head must be masked where data.next_sentence=false"),
         (["model.head=classes"], "model.head must be masked"),
-        (["data.length=256"], "data.length=256 is longer than model.context=128"),
+        (["model.context=64"], "data.length=128 is longer than model.context=64"),
         (
             ["data.next_sentence=true", "model.head=pretraining", "model.segments=1"],
             "data.next_sentence needs model.segments=2",

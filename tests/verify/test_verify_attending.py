@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from descent.models import build, config_class
+from descent.models.bert import BERT, BERTConfig
 from descent.runs.loaded import Loaded
-from descent.verify import verify
+from descent.verify import exchange, verify
 
 HEADS = ["none", "masked", "pretraining", "next", "classes", "tokens", "span", "vector"]
 SMALL = {"dim": 32, "heads": 2, "depth": 2, "vocab_size": 50}
@@ -38,6 +40,85 @@ def test_every_head_of_bert_holds_the_contract(head: str, order: str) -> None:
     assert all(row.ok for row in rows), rows
     measured = {row.name for row in rows if row.worst is not None}
     assert {"packed rows = padded rows", "fused attention = weights-returning"} <= measured
+
+
+def published(form: str, head: str) -> BERT:
+    """A BERT or a RoBERTa as published, but small, every parameter moved away from where it starts."""
+    sizes = {**SMALL, "head": head, "outputs": 3 if head in ("classes", "tokens") else 0}
+    config = BERTConfig.published("tiny", **sizes) if form == "bert" else BERTConfig.roberta("tiny", **sizes)
+    torch.manual_seed(0)
+    model = BERT(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return model
+
+
+CLASSES = {
+    "bert": {
+        "none": "BertModel",
+        "masked": "BertForMaskedLM",
+        "pretraining": "BertForPreTraining",
+        "next": "BertForNextSentencePrediction",
+        "classes": "BertForSequenceClassification",
+        "tokens": "BertForTokenClassification",
+        "span": "BertForQuestionAnswering",
+    },
+    "roberta": {
+        "none": "RobertaModel",
+        "masked": "RobertaForMaskedLM",
+        "classes": "RobertaForSequenceClassification",
+        "tokens": "RobertaForTokenClassification",
+        "span": "RobertaForQuestionAnswering",
+    },
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("form", CLASSES)
+def test_every_head_as_published_is_that_of_the_reference_library(form: str, head: str) -> None:
+    pytest.importorskip("transformers")
+    model = published(form, head)
+    rows = {row.name: row for row in verify(Loaded(model, model.config))}
+    assert all(row.ok for row in rows.values()), rows
+    reference = rows["ours = the reference library's"]
+    name = CLASSES[form].get(head)
+    if name is None:
+        assert reference.worst is None
+        assert "no model like this bert" in reference.note
+    else:
+        assert reference.worst is not None
+        assert reference.note.endswith(f", {name}")
+
+
+@pytest.mark.parametrize("part", ["masked.dense.weight", "next.weight", "pooler.bias"])
+def test_no_part_of_an_answer_may_differ(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export is made of a model that differs from ours in one tensor."""
+    pytest.importorskip("transformers")
+    model, other = published("bert", "pretraining"), published("bert", "pretraining")
+    with torch.no_grad():
+        other.get_parameter(part).add_(torch.linspace(0, 1, 32)[: other.get_parameter(part).shape[-1]])
+    folder = Loaded(other, other.config).export(tmp_path / "other")
+    loaded = Loaded(model, model.config)
+    monkeypatch.setattr(Loaded, "export", lambda *_, **__: folder)
+    segments = (torch.arange(20) > 8).long().expand(2, 20)
+    worst, _ = exchange.reference(
+        loaded, {"tokens": torch.randint(0, 50, (2, 20)), "segments": segments}, tmp_path
+    )
+    assert worst > 1e-3
+
+
+def test_rows_of_pairs_are_compared_with_their_segments(tmp_path: Path) -> None:
+    """Also where they are wider than the context, as rows of several examples may be."""
+    pytest.importorskip("transformers")
+    for form, head in (("bert", "classes"), ("roberta", "classes"), ("bert", "none")):
+        model = published(form, head)
+        with torch.no_grad():
+            model.segments.weight.normal_()  # type: ignore[union-attr]
+        segments = (torch.arange(600) > 8).long().expand(2, 600)
+        batch = {"tokens": torch.randint(0, 50, (2, 600)), "segments": segments}
+        worst, _ = exchange.reference(Loaded(model, model.config), batch, tmp_path / f"{form}-{head}")
+        assert worst < 1e-4
 
 
 @pytest.mark.parametrize("kind", ["transformer", "t5"])

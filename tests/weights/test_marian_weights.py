@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.testing import assert_close
 
+import descent
 from descent.errors import UserError
 from descent.generation import BeamSettings, Settings, beam_search, generate
 from descent.generation.conditioned import condition
 from descent.models.transformer import Transformer, TransformerConfig
+from descent.text import train
 from descent.weights import marian
 from descent.weights.export import export
 from descent.weights.folder import read_folder
@@ -19,6 +24,7 @@ from descent.weights.folder import read_folder
 transformers = pytest.importorskip("transformers")
 
 TINY = {"depth": 2, "dim": 18, "heads": 3, "hidden": 35, "vocab_size": 29, "head_bias": True}
+SIDE = {"layers": 2, "attention_heads": 3, "ffn_dim": 35}
 CONFIGS = {
     "swish": TransformerConfig.read({**TINY, "activation": "silu"}),
     "relu": TransformerConfig.read({**TINY, "heads": 1, "depth": 1, "activation": "relu"}),
@@ -113,6 +119,65 @@ def test_greedy_and_beam_tokens_are_those_of_transformers(both):
     assert [one.tokens for one in found] == out.sequences[:, 1:].tolist()
     assert [one.score for one in found] == pytest.approx(out.sequences_scores.tolist(), rel=1e-4)
     assert len({tuple(one.tokens) for one in found}) > 8
+
+
+@pytest.fixture
+def forbidding(tmp_path: Path) -> tuple[Path, torch.nn.Module]:
+    """A folder of transformers' own with a tokenizer, whose most likely token by far must not be written."""
+    tokenizer = train("unigram", ["the cat sat on the mat", "the dog"] * 20, 400, marks="t5")
+    torch.manual_seed(6)
+    sides = {f"{side}_{name}": size for side in ("encoder", "decoder") for name, size in SIDE.items()}
+    marks = {"pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0, "forced_eos_token_id": None}
+    sizes = {"vocab_size": tokenizer.vocab_size, "d_model": 18, "max_position_embeddings": 40}
+    theirs = transformers.MarianMTModel(
+        transformers.MarianConfig(**sizes, **sides, **marks, scale_embedding=True)
+    )
+    with torch.no_grad():
+        for name, parameter in theirs.named_parameters():
+            if "embed_positions" not in name:  # sinusoids
+                spread = 2.0 if "final_layer_norm.weight" in name else 0.1
+                parameter.add_(torch.randn_like(parameter) * spread)
+        theirs.final_logits_bias[0, :2] = torch.tensor([30.0, -5.0])
+    theirs.generation_config = transformers.GenerationConfig(**marks, bad_words_ids=[[0], [1], [7, 8]])
+    theirs.save_pretrained(tmp_path / "theirs")
+    tokenizer.save(tmp_path / "theirs" / "tokenizer.json")
+    return tmp_path / "theirs", theirs.eval()
+
+
+def test_words_that_the_authors_forbid_are_never_written(forbidding):
+    """Greedily, by beams and by chance; the end mark is no such word, whatever the file says."""
+    folder, theirs = forbidding
+    loaded = descent.load(folder)
+    assert loaded.defaults == {"stop_ids": (1,), "forbidden": (0,)}
+    assert loaded.tokenizer is not None
+    text = "the cat sat"
+    ids = torch.tensor([[*loaded.tokenizer.encode(text), 1]])
+    given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 16, "do_sample": False}
+    found = {}
+    for beams in (1, 4):
+        out = theirs.generate(ids, **given, num_beams=beams)[0, 1:].tolist()
+        expected = out[: out.index(1)] if 1 in out else out
+        (one,) = loaded.complete([text], max_new_tokens=16, beams=beams)
+        assert one.tokens == expected
+        found[beams] = one.tokens
+    assert len(set(found[1])) > 2
+    assert found[1] != found[4]
+    (one,) = loaded.complete([text], max_new_tokens=16, temperature=1.0, top_k=1)
+    assert one.tokens == found[1]
+    (one,) = loaded.complete([text], max_new_tokens=16, temperature=50.0, seed=3)
+    assert 0 not in one.tokens
+    (free,) = loaded.complete([text], max_new_tokens=16, forbidden=())
+    assert free.tokens == [0] * 16
+
+
+@pytest.mark.parametrize("words", [None, "0", [0], [["0"]], [[-1]], [[True]], [[]], [[1]], [[10**9]]])
+def test_only_ids_are_believed_to_be_forbidden(words: object, forbidding):
+    folder, _ = forbidding
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "bad_words_ids": words}))
+    loaded = descent.load(folder)
+    assert loaded.defaults.get("forbidden", ()) in ((), (10**9,))
+    assert loaded.complete(["the cat"], max_new_tokens=3)[0].tokens == [0] * 3
 
 
 def test_published_files_hold_copies_and_sinusoids():
