@@ -156,13 +156,21 @@ def _joined(config: TextData | MaskedData | SpansData, progress: Report) -> Docu
 
 
 def _unlabelled(item: Entry, files: list[Path]) -> parsers.Parsed:
-    """The texts of a set with labels, each once, as the set's own loader splits it; none of its test."""
+    """The texts of a set with labels, each once, as the set's own loader splits it; none of its test.
+
+    A set may say what one text is, see the methods `unlabelled`: texts that belong together are one, so that
+    what is hidden in one of them can be found in the other.
+    """
     module, load, _ = _TOKENIZED[item.kind]
-    form = getattr(import_module(f"descent.data.{item.kind}_config"), f"{item.kind.title()}Data")
-    texts: Texts = getattr(import_module(f"descent.data.{module}"), load)(form(source=item.name), item, files)
+    config = getattr(import_module(f"descent.data.{item.kind}_config"), f"{item.kind.title()}Data")
+    texts: Texts = getattr(import_module(f"descent.data.{module}"), load)(
+        config(source=item.name), item, files
+    )
     held = getattr(texts, "splits", {})
     given = [split for split in ("train", "validation") if split == "train" or held.get(split)]
-    return _apart({split: list(dict.fromkeys(texts.texts(split))) for split in given})
+    form = getattr(texts, "unlabelled", texts.texts)
+    found = {split: list(dict.fromkeys(form(split))) for split in given}
+    return _apart({split: documents for split, documents in found.items() if documents})
 
 
 def _apart(splits: parsers.Parsed) -> parsers.Parsed:

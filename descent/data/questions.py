@@ -71,6 +71,13 @@ class Questions:
         chosen = self.splits[split]
         return [*dict.fromkeys(one.context for one in chosen), *(one.question for one in chosen)]
 
+    def unlabelled(self, split: str) -> list[str]:
+        """The texts of a split to pretrain on: each once, its questions after it."""
+        found: dict[str, list[str]] = {}
+        for one in self.splits[split]:
+            found.setdefault(one.context, []).append(one.question)
+        return [" ".join((context, *questions)) for context, questions in found.items()]
+
 
 def load_questions(config: QuestionsData, item: Entry | None, files: list[Path]) -> Questions:
     """The questions a recipe names, split.

@@ -100,6 +100,10 @@ class Ranking:
         """All documents (which belong to no split) and the split's queries, for a tokenizer."""
         return [*(text for text in self.documents if text), *(one.text for one in self.splits[split])]
 
+    def unlabelled(self, split: str) -> list[str]:
+        """All documents, to pretrain on; no query, as another fold's recipe may test with it."""
+        return [text for text in self.documents if text] if split == "train" else []
+
 
 def load_collection(item: Entry | None, files: list[Path], path: str | None) -> Collection:
     """The collection of an entry, or of the user's folder."""

@@ -80,6 +80,10 @@ class Sentences:
         """The texts of a split, both of a pair one after the other."""
         return [text for one in self.splits[split] for text in (one.text, one.second) if text]
 
+    def unlabelled(self, split: str) -> list[str]:
+        """The texts of a split to pretrain on: a pair is one, so that its second is read after its first."""
+        return [f"{one.text} {one.second}".strip() for one in self.splits[split]]
+
 
 def load_sentences(config: SentencesData, item: Entry | None, files: list[Path]) -> Sentences:
     """The texts a recipe names, split.

@@ -12,6 +12,7 @@ from descent.data.attending_entries import ATTENDING
 from descent.data.config import TextData
 from descent.data.load import Documents
 from descent.data.masked_config import MaskedData, SpansData
+from descent.data.sentences import Sentences
 from descent.errors import UserError
 
 
@@ -102,13 +103,34 @@ def test_sets_of_sentences_are_texts_but_for_their_test(name: str, local_data: P
     from descent.data.sentences_config import SentencesData
 
     found, held = texts(name), load_texts(SentencesData(source=name), False)
+    assert isinstance(held, Sentences)
     assert set(found.splits) == {"train", "validation"}
     for split in found.splits:
-        wanted = held.texts(split)
-        if split == "validation":  # SICK's parts share sentences
+        wanted = [f"{one.text} {one.second}" if one.second else one.text for one in held.splits[split]]
+        if split == "validation":
             wanted = [text for text in wanted if text not in set(found.splits["train"])]
         assert set(found.splits[split]) == set(wanted)
         assert len(found.splits[split]) == len(set(wanted))
+    assert held.double == any(" ".join((one.text, one.second)) in wanted for one in held.splits["validation"])
+
+
+def test_a_text_to_be_questioned_is_followed_by_its_questions(local_data: Path):
+    first = json.loads((local_data / "xquad" / "xquad.en.json").read_text())["data"][0]["paragraphs"]
+    splits = texts("xquad-en").splits
+    known = [text for split in splits.values() for text in split]
+    whole = [" ".join((one["context"], *(asked["question"] for asked in one["qas"]))) for one in first]
+    assert set(whole) <= set(known)
+    assert len(known) == len(set(known)) < 240
+
+
+def test_no_query_of_a_collection_is_among_its_texts(local_data: Path):
+    from descent.data.load import load_texts
+    from descent.data.ranking_config import RankingData
+
+    held = load_texts(RankingData(source="cranfield"), False)
+    known = {text for split in texts("cranfield").splits.values() for text in split}
+    assert len(known) > 1_200
+    assert not known.intersection(one.text for split in held.splits.values() for one in split)  # type: ignore[attr-defined]
 
 
 def test_hotel_reviews_of_the_test_are_not_among_the_texts(local_data: Path):
